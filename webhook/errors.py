@@ -1,0 +1,84 @@
+"""Every error that Countersign raises, sorted by how a caller must react, and the reason codes.
+
+    CountersignError
+    ├── MalformedError       the input breaks its own format, or is outside what we accept
+    ├── RejectedError        it was examined, and it is wrong
+    ├── InconclusiveError    it could not be examined: never a proof of anything
+    └── OperatorError        a mistake in settings, a policy or on the command line
+
+A `code` is stable: metrics, audit records, messages, documents and tests use it. The message is for people: what was
+expected, what was found, where; untrusted text is shortened and quoted with `quote`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+MAX_QUOTED_CHARS = 200
+
+
+class Code(StrEnum):
+    """Why an image, or one piece of evidence, was not accepted."""
+
+    NO_SIGNATURE = "no_signature"
+    MALFORMED = "malformed"
+    UNSUPPORTED = "unsupported"
+    LIMIT_EXCEEDED = "limit_exceeded"
+    SIGNATURE_INVALID = "signature_invalid"
+    SUBJECT_MISMATCH = "subject_mismatch"
+    CLAIM_MISMATCH = "claim_mismatch"
+    NOT_ENOUGH_SIGNERS = "not_enough_signers"
+
+    IMAGE_NOT_FOUND = "image_not_found"
+    ACCESS_DENIED = "access_denied"
+    RATE_LIMITED = "rate_limited"
+    REGISTRY_UNAVAILABLE = "registry_unavailable"
+    REGISTRY_VIOLATION = "registry_violation"
+    HOST_REFUSED = "host_refused"
+
+    REFERENCE_INVALID = "reference_invalid"
+    TOO_MANY_REFERENCES = "too_many_references"
+    TAG_NOT_ALLOWED = "tag_not_allowed"
+    NO_POLICY = "no_policy"
+    POLICY_UNAVAILABLE = "policy_unavailable"
+    BLOCKED = "blocked"
+
+    OVERLOADED = "overloaded"
+    DEADLINE_EXCEEDED = "deadline_exceeded"
+    INTERNAL_ERROR = "internal_error"
+
+
+class CountersignError(Exception):
+    """`code` says why; `detail` says it to a person."""
+
+    def __init__(self, code: Code, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+class MalformedError(CountersignError):
+    """The input breaks its own format (`malformed`, `reference_invalid`), or is outside what we accept."""
+
+
+class RejectedError(CountersignError):
+    """It was examined, and it is wrong."""
+
+
+class InconclusiveError(CountersignError):
+    """It could not be examined. `retry_after` is in seconds, where the other side named one."""
+
+    def __init__(self, code: Code, detail: str, *, retry_after: float | None = None) -> None:
+        super().__init__(code, detail)
+        self.retry_after = retry_after
+
+
+class OperatorError(Exception):
+    """A mistake of the operator's: the message names the setting, file or argument, and what was expected."""
+
+
+def quote(text: str, *, max_chars: int = MAX_QUOTED_CHARS) -> str:
+    """Foreign text as it may stand in a message: quoted, printable ASCII only, cut."""
+    shown = text if len(text) <= max_chars else text[: max_chars - 1] + "…"
+    escaped = ascii(shown).replace("\\u2026", "…") if len(text) > max_chars else ascii(shown)
+    return escaped

@@ -1,0 +1,112 @@
+"""The trust policy as values, after parsing: nothing in here can be wrong any more.
+
+`document` makes them from YAML; `select` asks what they demand of an image; `decide` holds outcomes against that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from fnmatch import fnmatchcase
+
+from webhook.evidence.model import Signer
+from webhook.oci.reference import Digest, Pattern
+
+
+class Mode(StrEnum):
+    ENFORCE = "enforce"
+    WARN = "warn"
+
+
+class Tags(StrEnum):
+    ALLOW = "allow"
+    DENY = "deny"
+
+
+class OnUnavailable(StrEnum):
+    DENY = "deny"
+    KNOWN = "known"
+    ALLOW = "allow"
+
+
+@dataclass(frozen=True, slots=True)
+class Namespaces:
+    """`include` are names or globs, `exclude` exact names; exclude wins."""
+
+    include: tuple[str, ...] = ("*",)
+    exclude: tuple[str, ...] = ()
+
+    def __contains__(self, namespace: str) -> bool:
+        return namespace not in self.exclude and any(fnmatchcase(namespace, glob) for glob in self.include)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`needed` is how many distinct materials must have signed; `label` names the rule to people: `rules[0]`."""
+
+    label: str
+    images: tuple[Pattern, ...]
+    signers: tuple[Signer, ...]
+    needed: int
+    on_unavailable: OnUnavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """Exactly one of `digest`, `image`, `key_fingerprint` (lower-case hex SHA-256 of the SPKI) is set."""
+
+    reason: str
+    digest: Digest | None = None
+    image: Pattern | None = None
+    key_fingerprint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyException:
+    digest: Digest
+    namespaces: tuple[str, ...]  # names or globs
+    until: datetime  # aware, UTC; the exception holds before it
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrustPolicy:
+    """One document. `revision` is the first 12 hex digits of the SHA-256 of its canonical content.
+
+    `default` is what decides where no rule's images match; `None` where the policy has no signers: it is then silent
+    on every image that is not exempt. `origin` is where it was read: a file's name, and the line it starts on.
+    """
+
+    name: str
+    revision: str
+    origin: str
+    mode: Mode
+    namespaces: Namespaces
+    signers: tuple[Signer, ...]
+    exempt: tuple[Pattern, ...]
+    rules: tuple[Rule, ...]
+    default: Rule | None
+    deny: tuple[Deny, ...]
+    exceptions: tuple[PolicyException, ...]
+    enforce_in: tuple[str, ...]  # exact names
+    help: str
+    tags: Tags
+    tampered: Mode  # `enforce`: evidence that proves tampering denies even in a warn policy; `warn`: it does not
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySet:
+    """All policies in force, swapped as one. `problems` are files, by name, whose last version could not be used.
+
+    `broken` names those of them that never had a good version: what they would demand is unknown.
+    `searched` says where policies were looked for.
+    """
+
+    policies: tuple[TrustPolicy, ...]
+    revision: str
+    searched: str
+    baseline: tuple[Pattern, ...] = ()  # exempt in every policy: the setting `baselineExempt`
+    problems: Mapping[str, str] = field(default_factory=dict)
+    broken: tuple[str, ...] = ()

@@ -1,0 +1,122 @@
+"""Every setting of Countersign, its default and its unit, in one frozen section per component.
+
+`from_environment` reads the variables `COUNTERSIGN_…` and, where they are given, the registries file; the command
+line puts its flags over the result with `dataclasses.replace`. Nothing else in the package reads the environment.
+Durations are seconds as `float`, sizes are bytes. A mistake is an `OperatorError` that names the variable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+class NoMatch(StrEnum):
+    """What becomes of an image about which no enforcing policy speaks."""
+
+    DENY = "deny"
+    WARN = "warn"
+    ALLOW = "allow"
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryHost:
+    """What an operator says of one registry; without an entry a registry is public, on https, on a public address."""
+
+    host: str  # as it stands in references, matching form: lower case, no default port
+    endpoint: str | None = None  # `host[:port]` to dial instead
+    insecure_http: bool = False
+    private: bool = False  # may resolve to RFC 1918, RFC 6598 or ULA addresses
+    loopback: bool = False  # may resolve to a loopback address
+    ca_file: Path | None = None
+    token_hosts: tuple[str, ...] = ()  # besides the registry itself, who may be sent its credentials for a token
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    ca_file: Path | None = None  # besides the system's authorities, for every registry
+    https_proxy: str | None = None
+    http_proxy: str | None = None
+    no_proxy: tuple[str, ...] = ()
+    connect_timeout: float = 2.0
+    read_timeout: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """Limits of specs/oci-registry.md 3: they protect memory and time against whoever controls a repository."""
+
+    hosts: tuple[RegistryHost, ...] = ()
+    docker_config: Path | None = None
+    manifest_max_bytes: int = 4 * MIB
+    token_max_bytes: int = 64 * KIB
+    error_max_bytes: int = 8 * KIB
+    referrers_max: int = 500
+    referrers_max_pages: int = 10
+    redirects_max: int = 3
+    attempts: int = 3
+    backoff: float = 0.1  # tripled at each further attempt, with jitter
+    connections_per_host: int = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Limits of specs/cosign.md 6.1."""
+
+    candidates_max: int = 50  # per place asked, so that one place never hides another
+    layers_max: int = 1000
+    payload_max_bytes: int = 64 * KIB
+    bundle_max_bytes: int = 4 * MIB
+    image_max_bytes: int = 64 * MIB
+    parallel: int = 8
+    hints_max: int = 20_000  # repositories of which the form that satisfied last is remembered
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    directory: Path = Path("/etc/countersign/policies")
+    no_match: NoMatch = NoMatch.DENY
+    baseline_exempt: tuple[str, ...] = ()  # patterns, joined to every policy's exemptRegistries
+    reload_interval: float = 2.0
+    file_max_bytes: int = MIB
+    known_max: int = 10_000  # digests remembered for `onUnavailable: known`
+    known_lifetime: float = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    timeout: float = 10.0
+    body_max_bytes: int = 12 * MIB  # an object of 3 MiB stands in a review twice, with options
+    references_max: int = 500
+    verifications: int = 64  # images examined at once
+    queue_max: int = 256  # reviews that wait for a place
+    fails_open: bool = False  # the webhook's entry says `failurePolicy: Ignore`: refusals must be well-formed denials
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    address: str = "0.0.0.0"  # noqa: S104 - a pod's only address
+    admission_port: int = 9443
+    operations_port: int = 8080
+    certificate_file: Path | None = None  # with `key_file`; without both, a certificate is issued at start
+    key_file: Path | None = None
+    names: tuple[str, ...] = ("countersign.countersign.svc", "localhost")  # of the certificate issued at start
+    ca_out_file: Path | None = None  # where the authority of a self-issued certificate is written
+    reload_interval: float = 30.0
+    keep_alive: float = 120.0  # the API server keeps idle connections for 90 s and does not repeat a POST
+    shutdown_delay: float = 15.0  # endpoints are removed asynchronously
+    shutdown_grace: float = 25.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    network: Network = field(default_factory=Network)
+    registry: Registry = field(default_factory=Registry)
+    evidence: Evidence = field(default_factory=Evidence)
+    policy: Policy = field(default_factory=Policy)
+    admission: Admission = field(default_factory=Admission)
+    server: Server = field(default_factory=Server)
