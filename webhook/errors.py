@@ -78,7 +78,13 @@ class OperatorError(Exception):
 
 
 def quote(text: str, *, max_chars: int = MAX_QUOTED_CHARS) -> str:
-    """Foreign text as it may stand in a message: quoted, printable ASCII only, cut."""
-    shown = text if len(text) <= max_chars else text[: max_chars - 1] + "…"
-    escaped = ascii(shown).replace("\\u2026", "…") if len(text) > max_chars else ascii(shown)
-    return escaped
+    """Foreign text as it may stand in a message: quoted, printable ASCII only, cut.
+
+    `max_chars` bounds what is shown, escapes included; dots behind the quote say that something was cut.
+    """
+    shown = text[:max_chars]
+    quoted = ascii(shown)
+    while len(quoted) > max_chars + 2:  # escapes have lengthened it, to ten times at most
+        shown = shown[: len(shown) * max_chars // len(quoted)]
+        quoted = ascii(shown)
+    return quoted if len(shown) == len(text) else f"{quoted}..."

@@ -2,14 +2,15 @@
 
 A reader here accepts one spelling of a thing and refuses the rest, since two programs that read one document
 differently are how signatures get bypassed: names may not repeat, numbers may not be NaN, text is UTF-8, nothing
-trails. Errors are `MalformedError` with the code `malformed`, or `limit_exceeded` for size. specs: RFC 8259, RFC 4648 4.
+trails. Errors are `MalformedError` with the code `malformed`, or `limit_exceeded` for size. specs: RFC 8259, RFC 4648.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import json
+import math
+import re
 from collections.abc import Mapping
 from typing import NoReturn
 
@@ -24,24 +25,31 @@ def parse_json(data: bytes, *, max_bytes: int, what: str) -> object:
     if len(data) > max_bytes:
         raise MalformedError(Code.LIMIT_EXCEEDED, f"{what}: {len(data)} bytes, at most {max_bytes} are read")
     try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        return _decode(data)
     except RecursionError:
         raise MalformedError(Code.MALFORMED, f"{what}: nested too deeply") from None
     except ValueError as error:
         raise MalformedError(Code.MALFORMED, f"{what}: not JSON as expected: {str(error)[:120]}") from error
 
 
+def _decode(data: bytes) -> object:
+    value: object = _DECODER.decode(data.decode("utf-8"))
+    if _MAYBE_SURROGATE.search(data):
+        json.dumps(value, ensure_ascii=False).encode("utf-8")  # RFC 8259 8.2: half a surrogate pair is no text
+    return value
+
+
 def as_object(value: object, what: str) -> Mapping[str, object]:
     """`value`, which is a JSON object. Raises: MalformedError."""
     if isinstance(value, dict):
         return value
-    _refuse_type(value, "an object", what)
+    raise _mistyped(value, "an object", what)
 
 
 def as_array(value: object, what: str, *, max_items: int) -> list[object]:
     """`value`, which is a JSON array of at most `max_items`. Raises: MalformedError."""
     if not isinstance(value, list):
-        _refuse_type(value, "an array", what)
+        raise _mistyped(value, "an array", what)
     if len(value) > max_items:
         raise MalformedError(Code.LIMIT_EXCEEDED, f"{what}: {len(value)} entries, at most {max_items} are read")
     return value
@@ -51,22 +59,25 @@ def as_string(value: object, what: str) -> str:
     """`value`, which is a JSON string. Raises: MalformedError."""
     if isinstance(value, str):
         return value
-    _refuse_type(value, "a string", what)
+    raise _mistyped(value, "a string", what)
 
 
 def as_integer(value: object, what: str) -> int:
     """`value`, which is a JSON integer, not a boolean. Raises: MalformedError."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    _refuse_type(value, "an integer", what)
+    raise _mistyped(value, "an integer", what)
 
 
 def decode_base64(text: str, what: str) -> bytes:
-    """The bytes of standard, padded base64. Raises: MalformedError."""
+    """The bytes of standard, padded base64 in its one spelling: RFC 4648 3.5. Raises: MalformedError."""
     try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+        data = base64.b64decode(text, validate=True)
+    except ValueError:
         raise MalformedError(Code.MALFORMED, f"{what}: not base64: {quote(text, max_chars=40)}") from None
+    if base64.b64encode(data).decode("ascii") != text:
+        raise MalformedError(Code.MALFORMED, f"{what}: not the canonical base64 of its content")
+    return data
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -78,10 +89,21 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return members
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError("a number too large to be read")
+    return number
+
+
 def _refuse_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is no JSON number")
 
 
-def _refuse_type(value: object, expected: str, what: str) -> NoReturn:
+def _mistyped(value: object, expected: str, what: str) -> MalformedError:
     found = "null" if value is None else type(value).__name__
-    raise MalformedError(Code.MALFORMED, f"{what}: {expected} expected, found {found}")
+    return MalformedError(Code.MALFORMED, f"{what}: {expected} expected, found {found}")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
+_MAYBE_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
