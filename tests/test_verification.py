@@ -1,0 +1,395 @@
+"""One image from its text to a decision: real signatures, a registry on loopback, policies as a user writes them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import pytest
+import yaml
+
+from tests.doubles.registry import registry_for, running
+from webhook import settings
+from webhook.demo import signing
+from webhook.demo.registry import MemoryRegistry, digest_of
+from webhook.errors import Code
+from webhook.evidence.collect import Collector
+from webhook.evidence.model import Place
+from webhook.oci import manifest
+from webhook.policy import document
+from webhook.policy.decision import ImageDecision, Result
+from webhook.policy.model import PolicySet
+from webhook.settings import NoMatch
+from webhook.verification import Pending, Verifier
+
+NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+RELEASE, PIPELINE, STRANGER = signing.new_key(), signing.new_key("p384"), signing.new_key()
+NAME = "pay/api"
+DEADLINE = 20.0  # seconds; far more than any of this takes
+
+
+@dataclass
+class Cluster:
+    """A registry, and a verifier that may dial it."""
+
+    host: str
+    stored: MemoryRegistry
+    verifier: Verifier
+    policies: list[dict[str, object]] = field(default_factory=list)
+
+    def image(self, text: str = "an image", *, tag: str = "1") -> str:
+        """Pushes an image of its own; returns its digest."""
+        layer = self.stored.push_blob(NAME, text.encode())
+        body = json.dumps({"schemaVersion": 2, "mediaType": manifest.OCI_MANIFEST, "annotations": {"layer": layer}})
+        return self.stored.push_manifest(NAME, body.encode(), manifest.OCI_MANIFEST, tag=tag)
+
+    def sign(self, digest: str, *keys: signing.SigningKey, subject: str = "") -> None:
+        signed = None
+        for key in keys:
+            signed = signing.sign_legacy(key, subject or digest, NAME, onto=signed)
+        assert signed is not None
+        for blob in signed.blobs:
+            self.stored.push_blob(NAME, blob)
+        tag = f"{digest.replace(':', '-')}.sig"
+        self.stored.push_manifest(NAME, signed.manifest, manifest.OCI_MANIFEST, tag=tag)
+
+    def bundle(self, digest: str, key: signing.SigningKey) -> None:
+        size = len(self.stored.repository(NAME).manifests[digest].data)
+        signed = signing.sign_bundle(key, digest, {"mediaType": manifest.OCI_MANIFEST, "digest": digest, "size": size})
+        for blob in signed.blobs:
+            self.stored.push_blob(NAME, blob)
+        self.stored.push_manifest(NAME, signed.manifest, manifest.OCI_MANIFEST)
+
+    def policy(self, name: str = "production", **spec: object) -> None:
+        spec = {"mode": "enforce", "trustedKeys": [trusted("release", RELEASE)]} | spec
+        self.policies.append(
+            {"apiVersion": "countersign.dev/v1", "kind": "TrustPolicy", "metadata": {"name": name}, "spec": spec}
+        )
+
+    async def verify(
+        self, reference: str, *, namespace: str = "shop", seconds: float = DEADLINE, now: datetime = NOW
+    ) -> ImageDecision:
+        if not reference.startswith(("registry.", "127.")):
+            reference = f"{self.host}/{NAME}{reference}"
+        text = yaml.safe_dump_all(self.policies).encode()
+        parsed = document.parse(text, origin="policies.yaml", now=NOW) if self.policies else ()
+        policies = PolicySet(parsed, "revision", "policies.yaml")
+        begun = self.verifier.begin(reference, paths=(), namespace=namespace, policies=policies, now=now)
+        if isinstance(begun, Pending):
+            begun = await self.verifier.finish(begun, deadline=asyncio.get_running_loop().time() + seconds)
+        return begun
+
+
+def trusted(name: str, key: signing.SigningKey) -> dict[str, str]:
+    return {"name": name, "publicKey": key.public_pem}
+
+
+@contextlib.asynccontextmanager
+async def opened(no_match: NoMatch = NoMatch.DENY) -> AsyncIterator[Cluster]:
+    stored = MemoryRegistry()
+    async with running(stored) as host, registry_for(host) as registry:
+        collector = Collector(registry=registry, limits=settings.Evidence(), observe=lambda stage, seconds: None)
+        verifier = Verifier(
+            registry=registry,
+            collector=collector,
+            policy=settings.Policy(no_match=no_match),
+            observe=lambda stage, seconds: None,
+        )
+        yield Cluster(host, stored, verifier)
+        await collector.close()
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Cluster]:
+    async with opened() as cluster:
+        yield cluster
+
+
+def told(decision: ImageDecision) -> tuple[Result, Code | None]:
+    return decision.result, decision.code
+
+
+@pytest.mark.parametrize("form", ["legacy", "bundle"])
+@pytest.mark.parametrize("by", ["tag", "digest", "both"])
+async def test_signed_image_is_verified_in_few_requests(cluster: Cluster, form: str, by: str) -> None:
+    cluster.policy()
+    for number in range(2):  # the second time the form is known
+        digest = cluster.image(f"image {number}", tag=str(number))
+        if form == "legacy":
+            cluster.sign(digest, RELEASE)
+        else:
+            cluster.bundle(digest, RELEASE)
+        cluster.stored.requests.clear()
+        written = {"tag": f":{number}", "digest": f"@{digest}", "both": f":other@{digest}"}[by]
+        decision = await cluster.verify(written)
+        assert told(decision) == (Result.VERIFIED, None)
+        assert str(decision.digest) == digest
+    expected = {"legacy": 2, "bundle": 3}[form] + (1 if by == "tag" else 0)
+    assert cluster.stored.requests.total() == expected
+
+
+async def test_unsigned_image_is_denied_after_every_place_was_asked(cluster: Cluster) -> None:
+    cluster.policy()
+    decision = await cluster.verify(f"@{cluster.image()}")
+    assert told(decision) == (Result.DENIED, Code.NO_SIGNATURE)
+    assert {asked.place for asked in decision.asked} == set(Place)
+    assert cluster.stored.requests.total() == 3
+
+
+@pytest.mark.parametrize(
+    ("keys", "code"),
+    [
+        ([RELEASE], None),
+        ([STRANGER], Code.SIGNATURE_INVALID),
+        ([STRANGER, RELEASE], None),
+        ([RELEASE, STRANGER], None),
+    ],
+    ids=["trusted", "stranger", "stranger-then-trusted", "trusted-then-stranger"],
+)
+async def test_one_bad_signature_neither_hides_nor_helps_a_good_one(
+    cluster: Cluster, keys: Sequence[signing.SigningKey], code: Code | None
+) -> None:
+    cluster.policy()
+    digest = cluster.image()
+    cluster.sign(digest, *keys)
+    assert (await cluster.verify(f"@{digest}")).code is code
+
+
+async def test_good_bundle_counts_beside_a_bad_legacy_signature(cluster: Cluster) -> None:
+    cluster.policy()
+    digest = cluster.image()
+    cluster.sign(digest, STRANGER)
+    cluster.bundle(digest, RELEASE)
+    assert told(await cluster.verify(f"@{digest}")) == (Result.VERIFIED, None)
+
+
+async def test_copied_signature_is_of_another_image(cluster: Cluster) -> None:
+    cluster.policy()
+    signed, other = cluster.image("signed", tag="1"), cluster.image("other", tag="2")
+    cluster.sign(other, RELEASE, subject=signed)
+    assert told(await cluster.verify(f"@{other}")) == (Result.DENIED, Code.SUBJECT_MISMATCH)
+
+
+@pytest.mark.parametrize(
+    ("require", "keys", "code"),
+    [
+        ("any", [PIPELINE], None),
+        ("all", [RELEASE, PIPELINE], None),
+        ("all", [RELEASE], Code.NOT_ENOUGH_SIGNERS),
+        ("all", [RELEASE, RELEASE], Code.NOT_ENOUGH_SIGNERS),
+        (2, [RELEASE, PIPELINE], None),
+        (2, [PIPELINE, STRANGER], Code.NOT_ENOUGH_SIGNERS),
+    ],
+)
+async def test_requirement_counts_distinct_keys(
+    cluster: Cluster, require: object, keys: Sequence[signing.SigningKey], code: Code | None
+) -> None:
+    cluster.policy(
+        trustedKeys=[trusted("release", RELEASE), trusted("pipeline", PIPELINE)],
+        rules=[{"images": ["**"], "require": require}],
+    )
+    digest = cluster.image()
+    cluster.sign(digest, *keys)
+    assert (await cluster.verify(f"@{digest}")).code is code
+
+
+async def test_every_enforcing_policy_must_be_met(cluster: Cluster) -> None:
+    cluster.policy()
+    cluster.policy("second", trustedKeys=[trusted("pipeline", PIPELINE)])
+    digest = cluster.image()
+    cluster.sign(digest, RELEASE)
+    assert told(await cluster.verify(f"@{digest}")) == (Result.DENIED, Code.SIGNATURE_INVALID)
+    cluster.sign(digest, RELEASE, PIPELINE)
+    assert told(await cluster.verify(f"@{digest}")) == (Result.VERIFIED, None)
+
+
+async def test_warn_policy_warns_and_its_namespaces_enforce(cluster: Cluster) -> None:
+    cluster.policy("trial", mode="warn", enforceIn=["payments"])
+    cluster.policy("all", exemptRegistries=[cluster.host])
+    digest = cluster.image()
+    warned = await cluster.verify(f"@{digest}")
+    assert warned.result is Result.WARNED
+    assert warned.warnings
+    assert told(await cluster.verify(f"@{digest}", namespace="payments")) == (Result.DENIED, Code.NO_SIGNATURE)
+
+
+async def test_warn_policy_denies_tampering(cluster: Cluster) -> None:
+    cluster.policy("trial", mode="warn")
+    digest = cluster.image()
+    cluster.sign(digest, RELEASE)
+    blobs = cluster.stored.repository(NAME).blobs
+    payload = next(found for found, data in blobs.items() if b"docker-manifest-digest" in data)
+    blobs[payload] = blobs[payload].replace(b"cosign", b"c0sign")
+    assert told(await cluster.verify(f"@{digest}")) == (Result.DENIED, Code.REGISTRY_VIOLATION)
+
+
+@pytest.mark.parametrize(
+    ("no_match", "result"),
+    [(NoMatch.DENY, Result.DENIED), (NoMatch.WARN, Result.WARNED), (NoMatch.ALLOW, Result.UNMATCHED)],
+)
+async def test_no_policy_follows_no_match_without_a_request(no_match: NoMatch, result: Result) -> None:
+    async with opened(no_match) as cluster:
+        decision = await cluster.verify("registry.example.com/app:1")
+        assert decision.result is result
+        assert "policies.yaml" in decision.detail
+        assert not cluster.stored.requests
+
+
+async def test_exempt_registry_needs_no_request(cluster: Cluster) -> None:
+    cluster.policy(exemptRegistries=["registry.k8s.io"])
+    assert told(await cluster.verify("registry.k8s.io/pause:3.10")) == (Result.EXEMPT, None)
+    near_miss = await cluster.verify("registry.k8s.io.example.com/pause:3.10")
+    assert near_miss.result is Result.DENIED or near_miss.result is Result.ERROR
+    assert not cluster.stored.requests
+
+
+async def test_tag_is_denied_where_a_digest_is_demanded(cluster: Cluster) -> None:
+    cluster.policy(tags="deny")
+    digest = cluster.image()
+    cluster.sign(digest, RELEASE)
+    assert told(await cluster.verify(":1")) == (Result.DENIED, Code.TAG_NOT_ALLOWED)
+    assert not cluster.stored.requests
+    assert told(await cluster.verify(f"@{digest}")) == (Result.VERIFIED, None)
+
+
+async def test_denied_digest_beats_a_signature_and_an_exemption(cluster: Cluster) -> None:
+    digest = cluster.image()
+    cluster.sign(digest, RELEASE)
+    cluster.policy()
+    cluster.policy("block", mode="warn", deny=[{"digest": digest, "reason": "CVE-2026-0001"}])
+    cluster.policy("exempt", exemptRegistries=[cluster.host])
+    for written in (":1", f"@{digest}"):
+        decision = await cluster.verify(written)
+        assert told(decision) == (Result.DENIED, Code.BLOCKED)
+        assert "CVE-2026-0001" in decision.detail
+
+
+async def test_stolen_key_counts_in_no_policy(cluster: Cluster) -> None:
+    digest = cluster.image()
+    cluster.sign(digest, RELEASE)
+    cluster.policy()
+    assert told(await cluster.verify(f"@{digest}")) == (Result.VERIFIED, None)
+    parsed = document.parse(yaml.safe_dump_all(cluster.policies).encode(), origin="x", now=NOW)
+    fingerprint = parsed[0].signers[0].material.fingerprint
+    cluster.policy("block", mode="warn", deny=[{"keyFingerprint": fingerprint, "reason": "stolen"}])
+    assert told(await cluster.verify(f"@{digest}")) == (Result.DENIED, Code.BLOCKED)
+
+
+async def test_exception_admits_until_it_ends_and_says_so(cluster: Cluster) -> None:
+    digest = cluster.image()
+    exception = {"digest": digest, "namespaces": ["shop"], "until": "2026-12-01", "reason": "vendor is late"}
+    cluster.policy(exceptions=[exception])
+    for written in (":1", f"@{digest}"):
+        decision = await cluster.verify(written)
+        assert told(decision) == (Result.EXCEPTION, None)
+        assert "vendor is late" in decision.warnings[0]
+    assert (await cluster.verify(f"@{digest}", namespace="other")).code is Code.NO_SIGNATURE
+    later = datetime(2026, 12, 2, tzinfo=UTC)
+    assert (await cluster.verify(f"@{digest}", now=later)).code is Code.NO_SIGNATURE
+
+
+@pytest.mark.parametrize("text", ["", "ghcr.io/UPPER", "a@sha256:abc", "sha256:" + "a" * 64, "x\ny", "registry.k8s.io/é"])
+async def test_what_is_no_reference_is_denied(cluster: Cluster, text: str) -> None:
+    cluster.policy(exemptRegistries=["registry.k8s.io"])
+    begun = cluster.verifier.begin(text, paths=(), namespace="x", policies=PolicySet((), "", ""), now=NOW)
+    assert isinstance(begun, ImageDecision)
+    assert told(begun) == (Result.DENIED, Code.REFERENCE_INVALID)
+
+
+async def test_missing_tag_is_a_denial_and_an_outage_is_not(cluster: Cluster) -> None:
+    cluster.policy()
+    cluster.image()
+    assert told(await cluster.verify(":nowhere")) == (Result.DENIED, Code.IMAGE_NOT_FOUND)
+    refused = await cluster.verify("127.0.0.1:1/pay/api:1")
+    assert told(refused) == (Result.DENIED, Code.HOST_REFUSED)
+
+
+async def test_spent_deadline_is_an_error(cluster: Cluster) -> None:
+    cluster.policy()
+    decision = await cluster.verify(f"@{cluster.image()}", seconds=0)
+    assert told(decision) == (Result.ERROR, Code.DEADLINE_EXCEEDED)
+
+
+class Outage(MemoryRegistry):
+    """Answers 503 to everything while `down`."""
+
+    down = False
+
+    async def __call__(self, scope, receive, send) -> None:  # type: ignore[no-untyped-def]
+        if self.down:
+            await send({"type": "http.response.start", "status": 503, "headers": [(b"content-length", b"0")]})
+            await send({"type": "http.response.body", "body": b""})
+        else:
+            await super().__call__(scope, receive, send)
+
+
+@pytest.mark.parametrize(
+    ("choice", "seen_before", "result"),
+    [
+        ("deny", True, Result.ERROR),
+        ("known", True, Result.VERIFIED),
+        ("known", False, Result.ERROR),
+        ("allow", False, Result.WARNED),
+    ],
+)
+async def test_outage_follows_on_unavailable(choice: str, seen_before: bool, result: Result) -> None:
+    stored = Outage()
+    async with running(stored) as host, registry_for(host) as registry:
+        collector = Collector(registry=registry, limits=settings.Evidence(), observe=lambda stage, seconds: None)
+        verifier = Verifier(
+            registry=registry, collector=collector, policy=settings.Policy(), observe=lambda stage, seconds: None
+        )
+        cluster = Cluster(host, stored, verifier)
+        cluster.policy(rules=[{"images": [host], "onUnavailable": choice}])
+        digest = cluster.image()
+        cluster.sign(digest, RELEASE)
+        if seen_before:
+            assert (await cluster.verify(f"@{digest}")).result is Result.VERIFIED
+        stored.down = True
+        decision = await cluster.verify(f"@{digest}")
+        assert decision.result is result
+        if result is Result.ERROR:
+            assert decision.code is Code.REGISTRY_UNAVAILABLE
+        else:
+            assert decision.warnings
+        await collector.close()
+
+
+async def test_known_digest_counts_for_the_keys_that_signed_it_only() -> None:
+    stored = Outage()
+    async with running(stored) as host, registry_for(host) as registry:
+        collector = Collector(registry=registry, limits=settings.Evidence(), observe=lambda stage, seconds: None)
+        verifier = Verifier(
+            registry=registry, collector=collector, policy=settings.Policy(), observe=lambda stage, seconds: None
+        )
+        cluster = Cluster(host, stored, verifier)
+        cluster.policy(onUnavailable="known")
+        digest = cluster.image()
+        cluster.sign(digest, RELEASE)
+        assert (await cluster.verify(f"@{digest}")).result is Result.VERIFIED
+        stored.down = True
+        cluster.policies.clear()
+        cluster.policy(onUnavailable="known", trustedKeys=[trusted("pipeline", PIPELINE)])
+        assert (await cluster.verify(f"@{digest}")).result is Result.ERROR
+        await collector.close()
+
+
+async def test_large_bundle_is_judged_in_a_thread_all_the_same(cluster: Cluster) -> None:
+    cluster.policy()
+    digest = cluster.image()
+    stored = cluster.stored.repository(NAME)
+    cluster.bundle(digest, RELEASE)
+    large = next(found for found, data in stored.blobs.items() if b"dsseEnvelope" in data)
+    data = stored.blobs.pop(large) + b" " * (100 * 1024)
+    stored.blobs[digest_of(data)] = data
+    for name, found in list(stored.manifests.items()):
+        fields = json.loads(found.data)
+        if fields.get("subject"):
+            fields["layers"][0] |= {"digest": digest_of(data), "size": len(data)}
+            del stored.manifests[name]
+            cluster.stored.push_manifest(NAME, json.dumps(fields).encode(), manifest.OCI_MANIFEST)
+    assert told(await cluster.verify(f"@{digest}")) == (Result.VERIFIED, None)
