@@ -94,6 +94,7 @@ class TrustPolicy:
     help: str
     tags: Tags
     tampered: Mode  # `enforce`: evidence that proves tampering denies even in a warn policy; `warn`: it does not
+    lines: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)  # of each path: `spec.rules[0]`
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,69 @@
+"""TrustPolicy documents in pieces, for the tests of document, lint and source."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from webhook.policy import document
+from webhook.policy.model import PolicySet, TrustPolicy
+
+NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+
+KEY_A = """\
+-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEDiYPKthWJ4D9CuGMGAdeut7TXyvz
+HOGmT3O1bPrmEBfNXNwJRyVNJINxK/DliI2bPramhJBjUwb4xW5RE6BiAw==
+-----END PUBLIC KEY-----
+"""
+KEY_B = """\
+-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEzwn9nXY2cfFcd/jGbJqn/c81x+DS
+AXRV72Zlhh5FgzwcuvrkVWj5SHqYb6e26cBtA0u3A752EI7pwFIXcLR9Zg==
+-----END PUBLIC KEY-----
+"""
+KEY_C = """\
+-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEzEQSTDe1WJzfNe5ry68mtaO13SOZ
+8eKsQt9dqh9GQHGQHuYI85j1+GAZo9W6sJRh5CEgCE/nG0gQZX6wUuTnDg==
+-----END PUBLIC KEY-----
+"""
+
+
+def head(name: str = "production", mode: str = "enforce") -> str:
+    """A document up to its first field after `mode`, which is line 7."""
+    return f"""apiVersion: countersign.dev/v1
+kind: TrustPolicy
+metadata:
+  name: {name}
+spec:
+  mode: {mode}
+"""
+
+
+def key(name: str, pem: str, *, after: str = "") -> str:
+    """One entry of `trustedKeys`; `after` follows where the block scalar begins."""
+    lines = "\n".join(f"        {line}" for line in pem.splitlines())
+    return f"    - name: {name}\n      publicKey: |{after}\n{lines}\n"
+
+
+KEYS = "  trustedKeys:\n" + key("release", KEY_A) + key("pipeline", KEY_B)
+
+
+def policy(name: str = "production", *, mode: str = "enforce", more: str = KEYS) -> str:
+    """A whole document; with `KEYS` it has 19 lines, and may go on."""
+    return head(name, mode) + more
+
+
+def parse(text: str | bytes, now: datetime = NOW) -> tuple[TrustPolicy, ...]:
+    data = text if isinstance(text, bytes) else text.encode()
+    return document.parse(data, origin="production.yaml", now=now)
+
+
+def parse_one(text: str, now: datetime = NOW) -> TrustPolicy:
+    (parsed,) = parse(text, now)
+    return parsed
+
+
+def policy_set(*texts: str, now: datetime = NOW) -> PolicySet:
+    parsed = tuple(parse_one(text, now) for text in texts)
+    return PolicySet(parsed, "", "here")

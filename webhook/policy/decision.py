@@ -1,0 +1,118 @@
+"""Decisions as values: what one policy demands of an image and says of it, what became of the image, of the review.
+
+`select` and `decide` make them; `message`, the audit record and the terminal read them. Nothing is judged here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from webhook.errors import Code
+from webhook.evidence.model import Asked, Outcome, Signer
+from webhook.oci.reference import Digest
+from webhook.policy.model import Mode, Rule, TrustPolicy
+
+Paths = tuple[tuple[str, str], ...]
+
+
+class Result(StrEnum):
+    """What became of one image, or of one policy's demand on it; `SILENT` only of a policy."""
+
+    VERIFIED = "verified"
+    EXEMPT = "exempt"
+    EXCEPTION = "exception"
+    UNCHANGED = "unchanged"
+    UNMATCHED = "unmatched"  # no enforcing policy speaks, and the operator's `noMatch: allow` admits that
+    WARNED = "warned"
+    DENIED = "denied"
+    ERROR = "error"  # could not be examined
+    SILENT = "silent"
+
+
+REFUSED = frozenset({Result.DENIED, Result.ERROR})
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyDecision:
+    """What one policy says of one image. `mode` is the effective one in the review's namespace.
+
+    `result` is VERIFIED, EXEMPT, EXCEPTION, DENIED, ERROR or SILENT, whatever the mode: the mode is applied when the
+    image is decided; WARNED is an image that nobody verified, admitted because its registry could not answer and the
+    rule says `onUnavailable: allow`. `counted` names the signers whose material counted; `outcomes` is everything that
+    was looked at for `signers`, those of the rule. `barred` says of a signer, by name, who blocks its key and why.
+    `loud` is how an admission that is less than a verification must be told.
+    """
+
+    policy: TrustPolicy
+    mode: Mode
+    result: Result
+    code: Code | None
+    detail: str
+    rule: str  # `rules[0]`, `signers` (no rule matched, or there are none), `exemptRegistries`, `deny[0]`, …
+    wants: str  # `any of: release, pipeline`; empty where nothing is demanded
+    needed: int = 0
+    counted: tuple[str, ...] = ()
+    outcomes: tuple[Outcome, ...] = ()
+    tampered: bool = False  # denies in a warn policy too
+    blocked: bool = False  # a `deny[]` entry: denies in a warn policy too
+    signers: tuple[Signer, ...] = ()
+    barred: Mapping[str, str] = field(default_factory=dict)
+    loud: str = ""
+
+    @property
+    def refuses(self) -> bool:
+        """Whether the image may not run because of this policy alone."""
+        if self.blocked or self.tampered:
+            return True
+        return self.mode is Mode.ENFORCE and self.result in REFUSED
+
+
+@dataclass(frozen=True, slots=True)
+class ImageDecision:
+    """`paths` are all places of the object at which `reference` stands: `("spec.containers[0]", "api")`."""
+
+    reference: str
+    paths: Paths
+    digest: Digest | None
+    result: Result
+    code: Code | None
+    detail: str
+    policies: tuple[PolicyDecision, ...] = ()
+    asked: tuple[Asked, ...] = ()
+    warnings: tuple[str, ...] = ()  # said to the user whatever the result
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewDecision:
+    """`status` is the HTTP-like code of a denial: 403, 400, 503 or 504; 200 when allowed."""
+
+    allowed: bool
+    status: int
+    images: tuple[ImageDecision, ...]
+    revision: str  # of the policy set
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What one policy demands of one image: `decision` where nothing needs to be examined, otherwise `rule`.
+
+    `mode` is the effective one: `enforceIn` has been applied. `needs_digest` says that the policy names digests and
+    the image's is not known yet: the selection is not final, and nothing is admitted by it.
+    """
+
+    policy: TrustPolicy
+    mode: Mode
+    decision: PolicyDecision | None
+    rule: Rule | None
+    needs_digest: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SignerLine:
+    """The best that was found for one signer; `code` is `None` where its signature counts."""
+
+    name: str
+    code: Code | None
+    detail: str

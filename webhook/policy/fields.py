@@ -1,0 +1,170 @@
+"""The single values of a TrustPolicy document: text to a value that cannot be wrong, or what to say of it.
+
+Each type here checks one scalar and gives what the model needs (a pattern, a digest, a moment), together with the JSON
+schema of what an editor may check. Nothing is converted: a number is no name, and `yes` is not `true`.
+Specs: RFC 1123 2.1 (names), RFC 3339 (moments), OCI image 1.1 (digests).
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, time
+from typing import Annotated, Literal, NoReturn
+
+from pydantic import PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from webhook.errors import MalformedError, quote
+from webhook.oci import reference
+from webhook.oci.reference import Digest, Pattern
+
+MAX_LINE_CHARS = 200
+NOT_YET = "not supported by this version"
+
+
+def found(value: object) -> str:
+    """A plain value as a message may name it."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case int():
+            return f"the number {value}"
+        case str():
+            return quote(value, max_chars=60)
+        case list():
+            return "a list"
+        case dict():
+            return "a mapping"
+    return "nothing"
+
+
+def _refuse(message: str) -> NoReturn:
+    raise PydanticCustomError("said", "{message}", {"message": message})
+
+
+def _text(value: object, expected: str) -> str:
+    if not isinstance(value, str):
+        _refuse(f"{expected} expected, found {found(value)}" + ("; put it in quotes" if isinstance(value, int) else ""))
+    return value
+
+
+def _name(value: object) -> str:
+    text = _text(value, "a name")
+    if not _NAME.fullmatch(text):
+        _refuse(f"a name of at most 63 characters, a-z, 0-9 and inner - expected, found {quote(text, max_chars=80)}")
+    return text
+
+
+def _glob(value: object) -> str:
+    text = _text(value, "the name of a namespace, or a glob")
+    if not _GLOB.fullmatch(text) or ("*" not in text and len(text) > MAX_NAME_CHARS):
+        _refuse(f"can never match: {quote(text, max_chars=80)} is no name of a namespace; a glob has * and ? beside it")
+    return text
+
+
+def _exact_namespace(value: object) -> str:
+    text = _text(value, "the name of a namespace")
+    if _GLOB.fullmatch(text) and not _NAME.fullmatch(text):
+        _refuse(
+            f"an exact name expected, found {quote(text, max_chars=80)}: a glob here would let whoever may create "
+            "namespaces choose what is enforced"
+        )
+    return _name(text)
+
+
+def _line(value: object) -> str:
+    text = _text(value, "a line of text")
+    if not text.strip() or len(text) > MAX_LINE_CHARS or not text.isprintable():
+        _refuse(f"one line of 1 to {MAX_LINE_CHARS} printable characters expected, found {quote(text, max_chars=60)}")
+    return text
+
+
+def _pattern(value: object) -> Pattern:
+    text = _text(value, "a registry, a repository or a pattern")
+    try:
+        return reference.parse_pattern(text)
+    except MalformedError as error:
+        _refuse(error.detail)
+
+
+def _digest(value: object) -> Digest:
+    text = _text(value, "a digest, sha256:<hex>,")
+    try:
+        return reference.parse_digest(text)
+    except MalformedError as error:
+        _refuse(error.detail)
+
+
+def _fingerprint(value: object) -> str:
+    text = _text(value, "the SHA-256 of a public key")
+    match = _FINGERPRINT.fullmatch(text)
+    if match is None:
+        _refuse(f"the SHA-256 of a key's SPKI as 64 lower-case hex digits expected, found {quote(text, max_chars=80)}")
+    return match[1]
+
+
+def _moment(value: object) -> datetime:
+    text = _text(value, "a date, 2026-12-01, or a time, 2026-12-01T08:00:00Z,")
+    try:
+        if _DATE.fullmatch(text):
+            return datetime.combine(date.fromisoformat(text), time(), UTC)
+        if _TIME.fullmatch(text):
+            return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    _refuse(f"a date, 2026-12-01, or a time with its zone, 2026-12-01T08:00:00Z, expected, found {quote(text)}")
+
+
+def _require(value: object) -> str | int:
+    if value == "none":
+        _refuse(f"require: none is {NOT_YET}")
+    if value == 0 and value is not False:
+        _refuse("require: 0 would demand nothing: leave the rule's images to exemptRegistries, or name a number from 1")
+    if value in ("any", "all") or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
+        return value
+    _refuse(f"any, all or a number from 1 expected, found {found(value)}")
+
+
+def _require_log(value: object) -> bool:
+    if value is True:
+        _refuse(f"requireLog: true is {NOT_YET}")
+    if value is not False:
+        _refuse(f"true or false expected, found {found(value)}")
+    return False
+
+
+MAX_NAME_CHARS = 63
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)  # RFC 1123 2.1, as Kubernetes names namespaces
+_GLOB = re.compile(r"[a-z0-9*?]([a-z0-9*?-]{0,125}[a-z0-9*?])?", re.ASCII)
+_FINGERPRINT = re.compile(r"(?:sha256:)?([0-9a-f]{64})", re.ASCII)
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+_TIME = re.compile(  # RFC 3339 5.6, in upper case
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:Z|[+-][0-9]{2}:[0-9]{2})", re.ASCII
+)
+
+
+def _string(pattern: re.Pattern[str] | None = None, **more: object) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", **({"pattern": f"^{pattern.pattern}$"} if pattern else {}), **more})
+
+
+Name = Annotated[str, PlainValidator(_name), _string(_NAME)]
+Glob = Annotated[str, PlainValidator(_glob), _string(_GLOB)]
+ExactNamespace = Annotated[str, PlainValidator(_exact_namespace), _string(_NAME)]
+Line = Annotated[str, PlainValidator(_line), _string(minLength=1, maxLength=MAX_LINE_CHARS)]
+ImagePattern = Annotated[Pattern, PlainValidator(_pattern), _string(minLength=1)]
+ImageDigest = Annotated[
+    Digest,
+    PlainValidator(_digest),
+    _string(re.compile(r"(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})")),
+]
+Fingerprint = Annotated[str, PlainValidator(_fingerprint), _string(_FINGERPRINT)]
+Moment = Annotated[
+    datetime, PlainValidator(_moment), WithJsonSchema({"type": "string", "examples": ["2026-12-01T08:00:00Z"]})
+]
+Require = Annotated[
+    str | int,
+    PlainValidator(_require),
+    WithJsonSchema({"oneOf": [{"enum": ["any", "all"]}, {"type": "integer", "minimum": 1}]}),
+]
+RequireLog = Annotated[bool, PlainValidator(_require_log), WithJsonSchema({"const": False})]
+Unavailable = Literal["deny", "known", "allow"]

@@ -1,0 +1,307 @@
+"""A decision in words: the denial that a user reads under `kubectl apply`, warnings, audit annotations, a retry hint.
+
+A denial must stand alone in 2048 bytes: which image, where, which policy, what was found for each signer, what to do.
+It is made of strangers' text, which is printed as it is only where it is plain ASCII, and otherwise quoted and cut; an
+operator's own words keep their letters and lose control characters. Pure; what is said never decides anything.
+
+spec: Kubernetes AdmissionReview v1, response; limits of the API server on warnings and audit annotations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from webhook.errors import Code, quote
+from webhook.policy.decision import REFUSED, ImageDecision, PolicyDecision, Result, ReviewDecision, SignerLine
+from webhook.policy.reasons import rank, signer_lines, worst_first
+
+DOCUMENTATION = "https://countersign.dev/docs/denied.md"
+MAX_MESSAGE_BYTES = 2048  # it is copied into the events of every owner of the pod
+MAX_TEXT_CHARS = 200
+MAX_NAME_CHARS = 63  # of a container: RFC 1123, label
+MAX_HELP_BYTES = 200
+MAX_ANNOTATION_BYTES = 1000  # kept below 1 KiB
+MAX_WARNINGS = 5
+MAX_WARNING_CHARS = 256  # the API server cuts there, when all are more than 4096
+MAX_POLICIES, MAX_SIGNERS, MAX_REMEDIES = 3, 8, 3
+MORE = "and {} more images are not admitted"
+MORE_BYTES = len(MORE) + 8
+REVISION_CHARS = 7
+
+REMEDIES: Mapping[Code, str] = {
+    Code.NO_SIGNATURE: "sign this digest and retry",
+    Code.MALFORMED: "sign this digest again and retry",
+    Code.UNSUPPORTED: "sign this digest in a form that is supported and retry",
+    Code.LIMIT_EXCEEDED: "remove signatures that nobody needs and retry",
+    Code.SIGNATURE_INVALID: "sign this digest with a key that is trusted and retry",
+    Code.SUBJECT_MISMATCH: "sign this digest itself and retry",
+    Code.CLAIM_MISMATCH: "sign this digest as an image and retry",
+    Code.NOT_ENOUGH_SIGNERS: "have the missing signers sign this digest and retry",
+    Code.IMAGE_NOT_FOUND: "correct the reference, or push the image, and retry",
+    Code.ACCESS_DENIED: "let the webhook read this repository and retry",
+    Code.RATE_LIMITED: "retry later",
+    Code.REGISTRY_UNAVAILABLE: "retry when the registry answers",
+    Code.REGISTRY_VIOLATION: "do not run this image before its registry was looked into",
+    Code.HOST_REFUSED: "use a registry that the webhook may speak to",
+    Code.REFERENCE_INVALID: "correct the reference",
+    Code.TOO_MANY_REFERENCES: "use fewer images in one object",
+    Code.TAG_NOT_ALLOWED: "write the reference with its digest",
+    Code.NO_POLICY: "add a policy that speaks of this image",
+    Code.POLICY_UNAVAILABLE: "correct the policy file",
+    Code.BLOCKED: "use another image",
+    Code.OVERLOADED: "retry in a moment",
+    Code.DEADLINE_EXCEEDED: "retry in a moment",
+    Code.INTERNAL_ERROR: "retry, and look into the webhook's log",
+}
+# What may be gone a second later. The API server's clients wait as long as they are told, then repeat by themselves.
+RETRY_SECONDS: Mapping[Code, int] = {
+    Code.REGISTRY_UNAVAILABLE: 1,
+    Code.DEADLINE_EXCEEDED: 1,
+    Code.RATE_LIMITED: 2,
+    Code.OVERLOADED: 2,
+}
+_KINDS = {
+    "initContainers": "init container",
+    "ephemeralContainers": "ephemeral container",
+    "volumes": "volume",
+}
+
+
+def denial(review: ReviewDecision) -> str:
+    """Why the review is refused, the worst image first; empty where it is not. At most `MAX_MESSAGE_BYTES`."""
+    refused = _refused(review)
+    if not refused:
+        return ""
+    ending = _ending(refused)
+    room = MAX_MESSAGE_BYTES - _size(ending)
+    return "\n".join((*_told(refused, room), *ending))
+
+
+def image_lines(image: ImageDecision) -> tuple[str, ...]:
+    """One image's decision: which, where, what each policy says, and where it is refused, what to do."""
+    return (*_body(image), *(_ending([image]) if image.result in REFUSED else ()))
+
+
+def warnings(review: ReviewDecision) -> tuple[str, ...]:
+    """What the user should know of images whatever becomes of them; never empty, never the same twice."""
+    texts = (f"{_short(image.reference)}: {warning}" for image in review.images for warning in image.warnings)
+    distinct = tuple(dict.fromkeys(_cut(_printable(text), MAX_WARNING_CHARS) for text in texts))
+    if len(distinct) <= MAX_WARNINGS:
+        return distinct
+    more = len(distinct) - MAX_WARNINGS + 1
+    return (*distinct[: MAX_WARNINGS - 1], f"{more} more warnings about the images of this object")
+
+
+def audit_annotations(review: ReviewDecision) -> dict[str, str]:
+    """The durable record: decision, policy, digests, reason and policy-revision, those that have a value."""
+    told = _refused(review) or sorted(review.images, key=lambda image: image.result is not Result.WARNED)
+    values = {
+        "decision": _decision(review),
+        "policy": _listed(decision.policy.name for image in told for decision in _speaking(image)),
+        "digests": _listed(str(image.digest) for image in review.images if image.digest is not None),
+        "reason": _listed(str(image.code or image.result) for image in told),
+        "policy-revision": _listed([review.revision]),
+    }
+    return {key: value for key, value in values.items() if value}
+
+
+def retry_after(review: ReviewDecision) -> int | None:
+    """In how many seconds a repetition may find more; `None` where some refusal would still stand."""
+    seconds = [RETRY_SECONDS.get(image.code) if image.code else None for image in _refused(review)]
+    found = [wait for wait in seconds if wait is not None]
+    return max(found) if found and len(found) == len(seconds) else None
+
+
+def _refused(review: ReviewDecision) -> list[ImageDecision]:
+    """Worst first, as the status is chosen."""
+    return sorted((image for image in review.images if image.result in REFUSED), key=_severity)
+
+
+def _severity(image: ImageDecision) -> tuple[bool, int]:
+    return image.result is Result.ERROR, -rank(image.code)
+
+
+def _told(images: Sequence[ImageDecision], room: int) -> list[str]:
+    """Every image in full while there is room, then in one line, then only counted."""
+    first = _fit(_body(images[0]), room - MORE_BYTES)
+    rest = [_body(image) for image in images[1:]]
+    brief = [(f"{lines[0]}: {image.code}",) for image, lines in zip(images[1:], rest, strict=True)]
+    spare = room - _size(first) - sum(map(_size, brief))
+    lines = list(first)
+    left = room - _size(first)
+    for index, (full, short) in enumerate(zip(rest, brief, strict=True)):
+        growth = _size(full) - _size(short)
+        chosen = full if growth <= spare else short
+        spare -= growth if chosen is full else 0
+        reserve = 0 if index == len(rest) - 1 else MORE_BYTES
+        if _size(chosen) + reserve > left:
+            return [*lines, MORE.format(len(rest) - index)]
+        lines += chosen
+        left -= _size(chosen)
+    return lines
+
+
+def _fit(lines: Sequence[str], room: int) -> tuple[str, ...]:
+    kept: list[str] = []
+    for index, line in enumerate(lines):
+        more = f"  … {len(lines) - index} more lines"
+        if _size((*kept, line)) + (_size([more]) if index < len(lines) - 1 else 0) > room:
+            return (*kept, more)
+        kept.append(line)
+    return tuple(kept)
+
+
+def _size(lines: Iterable[str]) -> int:
+    return sum(len(line.encode()) + 1 for line in lines)  # with its newline
+
+
+def _ending(images: Sequence[ImageDecision]) -> tuple[str, ...]:
+    """What to do, and the last word to the owner of the worst policy."""
+    codes = list(dict.fromkeys(image.code for image in images if image.code is not None))
+    remedies = (f"  {REMEDIES.get(code, 'read')}: {DOCUMENTATION}#{code}" for code in codes[:MAX_REMEDIES])
+    owners = (decision.policy.help for image in images for decision in _refusing(image))
+    words = next((f"  {_cut_bytes(_printable(words), MAX_HELP_BYTES)}" for words in owners if words), None)
+    return (*remedies, *([words] if words else []))
+
+
+def _body(image: ImageDecision) -> tuple[str, ...]:
+    heading = f"{_where(image)}{_reference(image)}"
+    if image.result in REFUSED:
+        told = _refusing(image)
+    else:
+        told = [decision for decision in image.policies if decision.result is not Result.SILENT]
+    if not told:
+        return heading, f"  {image.code or image.result}: {_foreign(image.detail)}"
+    lines = [line for decision in told[:MAX_POLICIES] for line in _policy_lines(decision)]
+    if len(told) > MAX_POLICIES:
+        lines.append(f"  and {len(told) - MAX_POLICIES} more policies")
+    return heading, *lines
+
+
+def _refusing(image: ImageDecision) -> list[PolicyDecision]:
+    return worst_first(decision for decision in image.policies if decision.refuses)
+
+
+def _speaking(image: ImageDecision) -> list[PolicyDecision]:
+    return _refusing(image) or [decision for decision in image.policies if decision.result is not Result.SILENT]
+
+
+def _policy_lines(decision: PolicyDecision) -> Iterable[str]:
+    policy = decision.policy
+    name = f'  policy "{_cut(_printable(policy.name), MAX_NAME_CHARS)}" (rev {policy.revision[:REVISION_CHARS]})'
+    rule = f" {decision.rule}" if decision.rule not in ("", "signers") else ""
+    refused = decision.result in REFUSED
+    if refused and not decision.refuses:
+        rule += " only warns"
+    if not refused or not decision.signers:
+        own = decision.blocked or not refused
+        detail = _cut(_printable(decision.detail), MAX_TEXT_CHARS) if own else _foreign(decision.detail)
+        yield f"{name}{rule}: {decision.code or decision.result}: {_loud(decision) or detail}"
+        return
+    yield f"{name}{rule}{'' if decision.refuses else ','} wants {_cut(_printable(decision.wants), MAX_TEXT_CHARS)}"
+    yield from _table(signer_lines(decision))
+
+
+def _loud(decision: PolicyDecision) -> str:
+    return _cut(_printable(decision.loud), MAX_TEXT_CHARS)
+
+
+def _table(lines: Sequence[SignerLine]) -> Iterable[str]:
+    first = lines[0]
+    if len(lines) > 1 and first.code is not Code.NO_SIGNATURE and all(
+        (line.code, line.detail) == (first.code, first.detail) for line in lines
+    ):  # fmt: skip
+        yield f"  {first.code}: {_foreign(first.detail)}"  # it is the image's, not a signer's
+        return
+    shown = [(_cut(_printable(line.name), MAX_NAME_CHARS), str(line.code or Result.VERIFIED), line) for line in lines]
+    shown = shown[:MAX_SIGNERS]
+    names = max(len(name) for name, _, _ in shown)
+    codes = max(len(code) for _, code, _ in shown)
+    for name, code, line in shown:
+        own = line.code is Code.BLOCKED
+        detail = _cut(_printable(line.detail), MAX_TEXT_CHARS) if own else _foreign(line.detail)
+        yield f"  - {name:<{names}}  {code:<{codes}}   {detail}"
+    if len(lines) > MAX_SIGNERS:
+        yield f"  and {len(lines) - MAX_SIGNERS} more signers"
+
+
+def _where(image: ImageDecision) -> str:
+    if not image.paths:
+        return ""
+    path, name = image.paths[0]
+    kind = next((kind for part, kind in _KINDS.items() if f"{part}[" in path), "container")
+    shown = f'"{name}"' if _is_plain(name) and len(name) <= MAX_NAME_CHARS else _quoted(name, MAX_NAME_CHARS)
+    more = f" and {len(image.paths) - 1} more" if len(image.paths) > 1 else ""
+    return f"{kind} {shown} ({_foreign(path)}){more}: "
+
+
+def _reference(image: ImageDecision) -> str:
+    """The reference as it was written, and the digest that was judged, short; once, where they are the same."""
+    text, digest = image.reference, ""
+    if image.digest is not None:
+        text = text.removesuffix(f"@{image.digest}")
+        digest = f" @{image.digest.algorithm}:{image.digest.hex[:4]}…{image.digest.hex[-2:]}"
+    plain = _is_plain(text) and len(text) <= MAX_TEXT_CHARS
+    return f"{text if plain else _quoted(text, MAX_TEXT_CHARS)}{digest}"
+
+
+def _short(reference: str, max_chars: int = 60) -> str:
+    if not _is_plain(reference):
+        return _quoted(reference, max_chars)
+    # The end of a reference says more than its beginning, but for a digest.
+    name, at, digest = reference.partition("@")
+    name = name if len(name) <= max_chars else f"…{name[1 - max_chars :]}"
+    return f"{name}{at}{digest[:11]}…{digest[-2:]}" if at else name
+
+
+def _decision(review: ReviewDecision) -> str:
+    results = {image.result for image in review.images}
+    if not review.allowed:
+        return "deny" if Result.DENIED in results else "error"
+    if Result.WARNED in results:
+        return "warn"
+    return "allow" if results - {Result.UNCHANGED} else "skip"
+
+
+def _listed(values: Iterable[str]) -> str:
+    """Each value once, in its order, with commas; where it grows too long, how many are missing."""
+    distinct = list(dict.fromkeys(_ascii(value) for value in values if value))
+    kept: list[str] = []
+    for index, value in enumerate(distinct):
+        if len(",".join((*kept, value)).encode()) > MAX_ANNOTATION_BYTES:
+            return ",".join((*kept, f"and {len(distinct) - index} more"))
+        kept.append(value)
+    return ",".join(kept)
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.isprintable() and not any(mark in text for mark in " \"'\\") and bool(text)
+
+
+def _quoted(text: str, max_chars: int) -> str:
+    return _cut(quote(text, max_chars=max_chars), max_chars)  # an escape is longer than what it stands for
+
+
+def _foreign(text: str) -> str:
+    return _cut(_ascii(text), MAX_TEXT_CHARS)
+
+
+def _ascii(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        mark if mark == "…" or (mark.isascii() and mark.isprintable()) else ascii(mark)[1:-1] for mark in text
+    )
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in text)
+
+
+def _cut(text: str, max_chars: int) -> str:
+    return text if len(text) <= max_chars else f"{text[: max_chars - 1]}…"
+
+
+def _cut_bytes(text: str, max_bytes: int) -> str:
+    data = text.encode()
+    return text if len(data) <= max_bytes else f"{data[: max_bytes - 3].decode(errors='ignore')}…"
