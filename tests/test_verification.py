@@ -256,6 +256,16 @@ async def test_tag_is_denied_where_a_digest_is_demanded(cluster: Cluster) -> Non
     assert told(await cluster.verify(f"@{digest}")) == (Result.VERIFIED, None)
 
 
+@pytest.mark.parametrize(
+    "refusal", [{"tags": "deny"}, {"deny": [{"image": "**", "reason": "closed"}]}], ids=["tags", "deny"]
+)
+async def test_what_is_refused_anyway_is_not_asked_for(cluster: Cluster, refusal: dict[str, object]) -> None:
+    cluster.policy()
+    cluster.policy("second", **refusal)
+    assert (await cluster.verify(":1")).result is Result.DENIED
+    assert not cluster.stored.requests
+
+
 async def test_denied_digest_beats_a_signature_and_an_exemption(cluster: Cluster) -> None:
     digest = cluster.image()
     cluster.sign(digest, RELEASE)
@@ -292,7 +302,9 @@ async def test_exception_admits_until_it_ends_and_says_so(cluster: Cluster) -> N
     assert (await cluster.verify(f"@{digest}", now=later)).code is Code.NO_SIGNATURE
 
 
-@pytest.mark.parametrize("text", ["", "ghcr.io/UPPER", "a@sha256:abc", "sha256:" + "a" * 64, "x\ny", "registry.k8s.io/é"])
+@pytest.mark.parametrize(
+    "text", ["", "ghcr.io/UPPER", "a@sha256:abc", "sha256:" + "a" * 64, "x\ny", "registry.k8s.io/é"]
+)
 async def test_what_is_no_reference_is_denied(cluster: Cluster, text: str) -> None:
     cluster.policy(exemptRegistries=["registry.k8s.io"])
     begun = cluster.verifier.begin(text, paths=(), namespace="x", policies=PolicySet((), "", ""), now=NOW)

@@ -72,8 +72,8 @@ class Verifier:
         except MalformedError as error:
             return decide.unparsable_image(text, paths, error)
         selections = select.select(policies, reference=parsed, digest=parsed.digest, namespace=namespace, now=now)
-        pending = Pending(parsed, paths, namespace, policies, selections, now)
-        if _undecided(selections) or any(selection.needs_digest for selection in selections):
+        pending = Pending(parsed, paths, namespace, policies, _refusing(selections) or selections, now)
+        if any(selection.decision is None or selection.needs_digest for selection in pending.selections):
             return pending
         return Examination(self, pending).decide()
 
@@ -107,7 +107,8 @@ class Examination:
     async def run(self) -> None:
         if self._digest is None:
             self._digest = await self._resolve()
-            self._selections = self._select_by(self._digest)
+            selections = self._select_by(self._digest)
+            self._selections = _refusing(selections) or selections
         if _undecided(self._selections):
             await self._examine(self._verifier.collector.open(self._pending.reference.repository, self._digest))
 
@@ -216,6 +217,11 @@ class Known:
         self._verified[image] = (time.monotonic(), verified)
         if len(self._verified) > self._limits.known_max:
             del self._verified[next(iter(self._verified))]
+
+
+def _refusing(selections: tuple[Selection, ...]) -> tuple[Selection, ...]:
+    """Those by which the image is refused whatever may be found: nothing needs to be asked for the others."""
+    return tuple(s for s in selections if s.decision is not None and s.decision.refuses and not s.needs_digest)
 
 
 def _undecided(selections: tuple[Selection, ...]) -> tuple[Selection, ...]:
