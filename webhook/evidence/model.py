@@ -56,7 +56,7 @@ class Signer:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One candidate as found, of which nothing is believed yet: `payload` are the layer's bytes, `layer` their digest."""
+    """One candidate as found, not believed yet: `payload` are the layer's bytes, and `layer` is their digest."""
 
     form: Form
     subject: Digest  # of the image it was found for
