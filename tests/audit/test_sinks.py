@@ -1,0 +1,96 @@
+"""Metrics have the names that dashboards rely on, and labels that nobody outside can multiply."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from webhook.audit.record import Entry
+from webhook.audit.sinks import Metrics
+from webhook.errors import Code
+from webhook.kube.workload import Request
+from webhook.policy.decision import ImageDecision, Result, ReviewDecision
+from webhook.policy.model import PolicySet
+
+AT = datetime(2026, 11, 21, tzinfo=UTC)
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics(hosts={"10.0.0.5:5000": "registry.example.com"}, version="1.2.3")
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(f"countersign_{name}", labels)
+
+
+def request(*, operation: str = "CREATE", resource: str = "pods") -> Request:
+    return Request("u", operation, "shop", "", resource, "", "Pod", "p", "jane", False, (), ())
+
+
+def test_a_review_is_counted_by_what_became_of_it(metrics: Metrics) -> None:
+    images = (
+        ImageDecision("a", (), None, Result.VERIFIED, None, ""),
+        ImageDecision("b", (), None, Result.DENIED, Code.NO_SIGNATURE, ""),
+    )
+    metrics.review(Entry(AT, 0.02, request(), "deny", 403, ReviewDecision(False, 403, images, "rev")))
+    labels = {"webhook": "pods", "operation": "CREATE", "decision": "deny"}
+    assert value(metrics, "admission_requests_total", **labels) == 1
+    assert value(metrics, "admission_request_duration_seconds_count") == 1
+    assert value(metrics, "admission_request_duration_seconds_bucket", le="0.025") == 1
+    assert value(metrics, "admission_request_duration_seconds_bucket", le="0.01") == 0
+    assert value(metrics, "stage_duration_seconds_sum", stage="total") == 0.02
+    assert value(metrics, "verdicts_total", code="verified") == 1
+    assert value(metrics, "verdicts_total", code="no_signature") == 1
+
+
+def test_what_a_caller_invents_is_counted_as_other(metrics: Metrics) -> None:
+    metrics.review(Entry(AT, 0, request(operation="EVIL", resource="evil"), "deny", 400))
+    labels = {"webhook": "other", "operation": "other", "decision": "deny"}
+    assert value(metrics, "admission_requests_total", **labels) == 1
+    assert b"evil" not in metrics.expose().lower()
+
+
+HOSTS = {
+    "listed": ("10.0.0.5:5000", "registry.example.com"),
+    "docker-hub": ("registry-1.docker.io", "docker.io"),
+    "well-known": ("ghcr.io", "ghcr.io"),
+    "other": ("evil.example.net", "other"),
+    "longer-than-known": ("ghcr.io.evil.net", "other"),
+}
+
+
+@pytest.mark.parametrize(("host", "label"), HOSTS.values(), ids=HOSTS)
+def test_only_known_hosts_are_labels(metrics: Metrics, host: str, label: str) -> None:
+    metrics.registry_request("manifest", host, 200, 0.01)
+    metrics.registry_request("manifest", host, 0, 0.01)
+    assert value(metrics, "registry_requests_total", host=label, kind="manifest", code="200") == 1
+    assert value(metrics, "registry_requests_total", host=label, kind="manifest", code="none") == 1
+    assert value(metrics, "registry_request_duration_seconds_count", kind="manifest") == 2
+
+
+@pytest.mark.parametrize("stage", ["parse", "resolve", "discover", "fetch", "verify", "total"])
+def test_every_stage_has_its_histogram(metrics: Metrics, stage: str) -> None:
+    metrics.stage(stage, 0.5)
+    assert value(metrics, "stage_duration_seconds_count", stage=stage) == 1
+
+
+def test_an_exposition_says_what_is_in_force_now(metrics: Metrics) -> None:
+    current = PolicySet((), "rev1", "/policies", problems={"bad.yaml": "line 3: nonsense"})
+    metrics.watch(policies=lambda: current, certificate_expiry=lambda: 1234.0)
+    assert value(metrics, "policy_info", revision="rev1") == 1
+    assert value(metrics, "policy_errors") == 1
+    assert value(metrics, "tls_certificate_expiry_timestamp_seconds") == 1234
+    current = PolicySet((), "rev2", "/policies")
+    assert value(metrics, "policy_info", revision="rev1") is None
+    assert value(metrics, "policy_info", revision="rev2") == 1
+    assert value(metrics, "policy_errors") == 0
+
+
+def test_losses_and_builds_are_told(metrics: Metrics) -> None:
+    metrics.dropped("log", 3)
+    metrics.refused(413)
+    assert value(metrics, "audit_dropped_total", sink="log") == 3
+    assert value(metrics, "admission_refused_total", status="413") == 1
+    assert b'version="1.2.3"' in metrics.expose()

@@ -1,0 +1,192 @@
+"""Settings come from variables, flags and one file; every mistake names where it stands."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from webhook import settings
+from webhook.errors import OperatorError
+from webhook.settings import NoMatch, RegistryHost, Settings, from_environment, load_registries
+
+DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "settings.md"
+
+
+def test_without_variables_all_is_as_written() -> None:
+    assert from_environment({}) == Settings()
+    assert from_environment({"COUNTERSIGN_TIMEOUT": " ", "PATH": "/bin"}) == Settings()
+
+
+VALUES: dict[str, tuple[str, str, str, object]] = {
+    "POLICIES": ("/p", "policy", "directory", Path("/p")),
+    "NO_MATCH": ("warn", "policy", "no_match", NoMatch.WARN),
+    "BASELINE_EXEMPT": ("registry.k8s.io, quay.io/x", "policy", "baseline_exempt", ("registry.k8s.io", "quay.io/x")),
+    "POLICY_RELOAD_INTERVAL": ("0.5", "policy", "reload_interval", 0.5),
+    "DOCKER_CONFIG": ("/d.json", "registry", "docker_config", Path("/d.json")),
+    "CA_FILE": ("/ca.pem", "network", "ca_file", Path("/ca.pem")),
+    "HTTPS_PROXY": ("http://p:3128", "network", "https_proxy", "http://p:3128"),
+    "NO_PROXY": (".svc,10.0.0.0/8", "network", "no_proxy", (".svc", "10.0.0.0/8")),
+    "CONNECT_TIMEOUT": ("3s", "network", "connect_timeout", 3.0),
+    "TIMEOUT": ("5", "admission", "timeout", 5.0),
+    "VERIFICATIONS": ("8", "admission", "verifications", 8),
+    "QUEUE_MAX": ("0", "admission", "queue_max", 0),
+    "FAILS_OPEN": ("true", "admission", "fails_open", True),
+    "ADDRESS": ("::", "server", "address", "::"),
+    "ADMISSION_PORT": ("0", "server", "admission_port", 0),
+    "NAMES": ("a.b.svc localhost", "server", "names", ("a.b.svc", "localhost")),
+    "SHUTDOWN_DELAY": ("0", "server", "shutdown_delay", 0.0),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "section", "field", "expected"), [(k, *v) for k, v in VALUES.items()], ids=VALUES
+)
+def test_a_variable_sets_its_field(name: str, text: str, section: str, field: str, expected: object) -> None:
+    variable = f"COUNTERSIGN_{name}"
+    assert getattr(getattr(from_environment({variable: text}), section), field) == expected
+    flagged = from_environment({variable: "never read"}, {variable: text})
+    assert getattr(getattr(flagged, section), field) == expected, "a flag wins"
+
+
+MISTAKES = {
+    "no-match": ("NO_MATCH", "maybe", "one of deny, warn, allow expected, found 'maybe'"),
+    "boolean": ("FAILS_OPEN", "yes", "`true` or `false` expected"),
+    "port-too-large": ("ADMISSION_PORT", "65536", "a whole number from 0 to 65535 expected"),
+    "port-text": ("OPERATIONS_PORT", "http", "a whole number"),
+    "port-digits-of-another-script": ("OPERATIONS_PORT", "٨٠", "a whole number"),
+    "negative": ("QUEUE_MAX", "-1", "a whole number"),
+    "no-places": ("VERIFICATIONS", "0", "a whole number from 1"),
+    "timeout-zero": ("TIMEOUT", "0", "seconds from 0.1 to 30"),
+    "timeout-too-long": ("TIMEOUT", "31", "seconds from 0.1 to 30"),
+    "not-a-number": ("TIMEOUT", "nan", "seconds"),
+    "infinite": ("SHUTDOWN_DELAY", "inf", "seconds"),
+    "newline": ("NO_MATCH", "de\nny", r".*found 'de\\nny'"),
+}
+
+
+@pytest.mark.parametrize(("name", "text", "expected"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_names_the_variable_or_the_flag(name: str, text: str, expected: str) -> None:
+    variable = f"COUNTERSIGN_{name}"
+    flag = "--" + name.lower().replace("_", "-")
+    with pytest.raises(OperatorError, match=f"^{variable}: {expected}"):
+        from_environment({variable: text})
+    with pytest.raises(OperatorError, match=f"^{flag}: {expected}"):
+        from_environment({}, {variable: text})
+
+
+@pytest.mark.parametrize("name", ["CERTIFICATE", "KEY"])
+def test_a_certificate_and_its_key_go_together(name: str) -> None:
+    with pytest.raises(OperatorError, match="both or neither"):
+        from_environment({f"COUNTERSIGN_{name}": "/x"})
+
+
+def test_a_proxy_is_taken_from_the_usual_variables_unless_ours_is_set() -> None:
+    usual = {"HTTPS_PROXY": "http://usual:1", "no_proxy": "a,b", "HTTP_PROXY": "http://cgi:1"}
+    assert from_environment(usual).network == settings.Network(https_proxy="http://usual:1", no_proxy=("a", "b"))
+    ours = from_environment(usual | {"COUNTERSIGN_HTTPS_PROXY": "http://ours:1"})
+    assert ours.network.https_proxy == "http://ours:1"
+
+
+def test_typing_errors_are_found_and_service_links_are_none() -> None:
+    environment = {
+        "COUNTERSIGN_FAIL_OPEN": "true",
+        "COUNTERSIGN_TIMEOUT": "5",
+        "COUNTERSIGN_SERVICE_HOST": "10.0.0.1",
+        "COUNTERSIGN_SERVICE_PORT_HTTPS": "443",
+        "COUNTERSIGN_PORT": "tcp://10.0.0.1:443",
+        "COUNTERSIGN_PORT_443_TCP_ADDR": "10.0.0.1",
+        "COUNTERSIGN_WEBHOOK_SERVICE_HOST": "10.0.0.1",
+        "OTHER": "x",
+    }
+    assert settings.unknown_variables(environment) == ("COUNTERSIGN_FAIL_OPEN",)
+
+
+def registries(tmp_path: Path, text: str | bytes) -> Path:
+    path = tmp_path / "registries.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_registries_are_read_whole(tmp_path: Path) -> None:
+    path = registries(
+        tmp_path,
+        """\
+registries:
+  - host: Registry.Internal:5000
+    endpoint: 10.0.0.5:5000
+    private: true
+    caFile: /etc/ca.pem
+    tokenHosts: [auth.internal]
+  - host: localhost:5001
+    insecureHTTP: true
+    loopback: true
+  - host: ghcr.io:443
+""",
+    )
+    expected = (
+        RegistryHost(
+            "registry.internal:5000",
+            endpoint="10.0.0.5:5000",
+            private=True,
+            ca_file=Path("/etc/ca.pem"),
+            token_hosts=("auth.internal",),
+        ),
+        RegistryHost("localhost:5001", insecure_http=True, loopback=True),
+        RegistryHost("ghcr.io"),
+    )
+    assert load_registries(path) == expected
+    assert from_environment({"COUNTERSIGN_REGISTRIES": str(path)}).registry.hosts == expected
+
+
+@pytest.mark.parametrize("text", ["", "registries: []", "# nothing\n"], ids=["empty", "empty-list", "comment"])
+def test_a_file_may_list_none(tmp_path: Path, text: str) -> None:
+    assert load_registries(registries(tmp_path, text)) == ()
+
+
+BAD_FILES: dict[str, tuple[str | bytes, str]] = {
+    "not-yaml": ("registries: [", "not YAML"),
+    "tab": ("registries:\n\t- host: a.b", "not YAML"),
+    "not-utf8": (b"registries:\n  - host: \xff\xfe\xff", "not YAML"),
+    "depth-10000": ("[" * 10_000, "not YAML"),
+    "object-tag": ("registries: !!python/object/apply:os.system [id]", "not YAML"),
+    "list": ("- host: a.b", "one key `registries`"),
+    "another-key": ("registries: []\nextra: 1", "one key `registries`"),
+    "no-list": ("registries: {}", "one key `registries`"),
+    "no-host": ("registries: [{private: true}]", r"registries\[0\]: an entry with `host`"),
+    "unknown-field": ("registries: [{host: a.b, insecure: true}]", r"registries\[0\]: unknown field 'insecure'"),
+    "host-with-path": ("registries: [{host: a.b/c}]", r"registries\[0\].host: a registry's `host`"),
+    "host-with-scheme": ("registries: [{host: 'https://a.b'}]", r"registries\[0\].host"),
+    "host-number": ("registries: [{host: 5}]", r"registries\[0\].host"),
+    "flag-text": ("registries: [{host: a.b, private: 'yes'}]", r"registries\[0\].private: true or false"),
+    "token-hosts-text": ("registries: [{host: a.b, tokenHosts: a.c}]", r"registries\[0\].tokenHosts: a list"),
+    "twice": ("registries: [{host: a.b}, {host: A.B}]", "'a.b' stands twice"),
+    "too-large": ("#" * (1024 * 1024 + 1), "larger than"),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), BAD_FILES.values(), ids=BAD_FILES)
+def test_a_mistake_in_the_file_names_its_place(tmp_path: Path, text: str | bytes, expected: str) -> None:
+    path = registries(tmp_path, text)
+    with pytest.raises(
+        OperatorError, match=f"^{re.escape(str(path))}: .*{expected}|^{re.escape(str(path))}: {expected}"
+    ):
+        load_registries(path)
+
+
+def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(OperatorError, match="cannot be read"):
+        load_registries(tmp_path / "none.yaml")
+
+
+def test_every_setting_is_documented() -> None:
+    text = DOCUMENT.read_text()
+    documented = set(re.findall(r"`(COUNTERSIGN_\w+)`", text))
+    assert documented == set(settings._VARIABLES)
+    fields = {field for section in dataclasses.fields(RegistryHost) for field in [section.name]}
+    known: Any = settings._REGISTRY_FIELDS
+    assert {name for name, _ in known.values()} == fields
+    assert all(f"`{name}`" in text for name in known)

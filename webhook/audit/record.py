@@ -1,0 +1,162 @@
+"""One review as a record that explains it to a stranger: who asked for what, what was found, and what was decided.
+
+A record is a mapping that JSON can hold, bounded in every direction: text that somebody else wrote is printable ASCII
+of at most `TEXT_MAX_CHARS`, of many outcomes those that counted come first and the rest are only numbered. It holds no
+credential, since nothing it is made of does. Words are those of the documentation and of metrics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from webhook.evidence.model import Outcome, Verdict
+from webhook.kube.workload import Request
+from webhook.policy.decision import ImageDecision, PolicyDecision, Result, ReviewDecision
+
+TEXT_MAX_CHARS = 200
+OUTCOMES_MAX = 20  # of one policy and image
+OUTCOMES_OF_REVIEW_MAX = 400  # shared by the images of one review, each of which may show one at least
+PLACES_MAX = 20
+
+Record = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One answered review. `decision` is `None` where no image was looked at: then `word` and `detail` say why.
+
+    `word` is `allow`, `warn`, `deny`, `error` or `skip`; `duration` is in seconds; `status` is that of the answer.
+    """
+
+    at: datetime
+    duration: float
+    request: Request
+    word: str
+    status: int
+    decision: ReviewDecision | None = None
+    code: str | None = None
+    detail: str = ""
+
+
+def word_of(decision: ReviewDecision) -> str:
+    """A decision in the one word by which metrics, records and the API server's audit annotations count it."""
+    if not decision.allowed:
+        return "error" if decision.status >= 500 else "deny"
+    results = {image.result for image in decision.images}
+    if Result.WARNED in results:
+        return "warn"
+    return "allow" if results - {Result.UNCHANGED} else "skip"
+
+
+def compose(entry: Entry) -> Record:
+    """The record of `entry`."""
+    request = entry.request
+    record: dict[str, object] = {
+        "time": entry.at.isoformat(timespec="milliseconds"),
+        "event": "review",
+        "uid": request.uid,
+        "decision": entry.word,
+        "status": entry.status,
+        "operation": clean(request.operation),
+        "group": clean(request.group),
+        "resource": clean(request.resource),
+        "subresource": clean(request.subresource),
+        "kind": clean(request.kind),
+        "namespace": clean(request.namespace),
+        "name": clean(request.name or request.generate_name),
+        "user": clean(request.user),
+        "caller": "unauthenticated",  # no client certificate was asked for: whoever reaches the port may have sent this
+        "dry_run": request.dry_run,
+        "duration_ms": round(entry.duration * 1000, 3),
+    }
+    if entry.code is not None:
+        record["code"] = entry.code
+    if entry.detail:
+        record["detail"] = clean(entry.detail)
+    if entry.decision is not None:
+        images = entry.decision.images
+        outcomes_max = min(OUTCOMES_MAX, max(1, OUTCOMES_OF_REVIEW_MAX // max(1, len(images))))
+        record["policy_revision"] = entry.decision.revision
+        record["images"] = [_image(image, outcomes_max) for image in images]
+    return record
+
+
+def clean(text: str) -> str:
+    """`text` as it may stand in a log: printable ASCII, the rest escaped, cut."""
+    if len(text) > TEXT_MAX_CHARS:
+        text = text[: TEXT_MAX_CHARS - 3] + "..."
+    return text if text.isascii() and text.isprintable() else ascii(text)[1:-1]
+
+
+def _image(image: ImageDecision, outcomes_max: int) -> Record:
+    shown: dict[str, object] = {
+        "paths": [f"{path} {clean(name)}" for path, name in image.paths[:PLACES_MAX]],
+        "reference": clean(image.reference),
+        "digest": str(image.digest) if image.digest else None,
+        "result": image.result,
+        "code": image.code,
+    }
+    if len(image.paths) > PLACES_MAX:
+        shown["paths_total"] = len(image.paths)
+    if image.detail:
+        shown["detail"] = clean(image.detail)
+    if image.warnings:
+        shown["warnings"] = [clean(warning) for warning in image.warnings[:PLACES_MAX]]
+    if image.policies:
+        shown["policies"] = [_policy(policy, outcomes_max) for policy in image.policies]
+    if image.asked:
+        shown["asked"] = {asked.place.value: asked.answer for asked in image.asked}
+    return shown
+
+
+def _policy(decision: PolicyDecision, outcomes_max: int) -> Record:
+    shown: dict[str, object] = {
+        "policy": decision.policy.name,
+        "revision": decision.policy.revision,
+        "mode": decision.mode,
+        "result": decision.result,
+        "code": decision.code,
+        "rule": decision.rule,
+        "wants": clean(decision.wants),
+        "needed": decision.needed,
+        "counted": decision.counted,
+    }
+    if decision.detail:
+        shown["detail"] = clean(decision.detail)
+    if decision.tampered:
+        shown["tampered"] = True
+    if decision.blocked:
+        shown["blocked"] = True
+    if decision.outcomes:
+        shown["outcomes"] = [_outcome(outcome) for outcome in _first(decision.outcomes, outcomes_max)]
+    if len(decision.outcomes) > outcomes_max:
+        shown["outcomes_total"] = len(decision.outcomes)
+    return shown
+
+
+def _first(outcomes: Sequence[Outcome], limit: int) -> Sequence[Outcome]:
+    """At most `limit` of them, what verified before what did not."""
+    if len(outcomes) <= limit:
+        return outcomes
+    return sorted(outcomes, key=lambda outcome: outcome.verdict is not Verdict.VERIFIED)[:limit]
+
+
+def _outcome(outcome: Outcome) -> Record:
+    shown: dict[str, object] = {"verdict": outcome.verdict, "code": outcome.code}
+    if outcome.signer is not None:
+        shown["signer"] = outcome.signer.name
+        shown["identity"] = outcome.signer.identity
+    if outcome.evidence is not None:
+        shown["form"] = outcome.evidence.form
+        shown["place"] = outcome.evidence.place
+        shown["manifest"] = str(outcome.evidence.manifest)
+        shown["candidate"] = str(outcome.evidence.layer)
+    elif outcome.place is not None:
+        shown["place"] = outcome.place
+    if outcome.detail:
+        shown["detail"] = clean(outcome.detail)
+    if outcome.facts:
+        shown["facts"] = {clean(name): clean(value) for name, value in outcome.facts.items()}
+    return shown

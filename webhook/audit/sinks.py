@@ -1,0 +1,171 @@
+"""Where reviews are kept and counted: JSON lines on a file descriptor, and Prometheus metrics.
+
+Metrics count only what is drawn from small fixed sets: a host that the operator did not list, and that is not one of
+the well-known ones, is `other`, since whoever writes a pod chooses hosts. Children of labelled metrics are looked up
+once and kept. spec: Prometheus text format; prometheus.io, metric and label naming.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import select
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from webhook.audit.record import Entry
+from webhook.policy.model import PolicySet
+
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds
+STAGE_BUCKETS = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+STAGES = ("parse", "resolve", "discover", "fetch", "verify", "total")
+OPERATIONS = frozenset({"CREATE", "UPDATE", "DELETE", "CONNECT"})
+# Who is dialled, and the name by which metrics know it.
+WELL_KNOWN_HOSTS: Mapping[str, str] = {
+    "auth.docker.io": "docker.io",
+    "registry-1.docker.io": "docker.io",
+    "gcr.io": "gcr.io",
+    "ghcr.io": "ghcr.io",
+    "mcr.microsoft.com": "mcr.microsoft.com",
+    "public.ecr.aws": "public.ecr.aws",
+    "quay.io": "quay.io",
+    "registry.gitlab.com": "registry.gitlab.com",
+    "registry.k8s.io": "registry.k8s.io",
+}
+OTHER = "other"
+
+
+class JsonLog:
+    """Lines on a file descriptor, standard output mostly."""
+
+    name = "log"
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def write(self, lines: bytes) -> None:
+        """All of `lines` were written, however long the reader of a pipe took."""
+        rest = memoryview(lines)
+        while rest:
+            try:
+                rest = rest[os.write(self._descriptor, rest) :]
+            except BlockingIOError:  # somebody made the terminal or pipe that we share non-blocking
+                select.select((), (self._descriptor,), ())
+
+
+class Metrics:
+    """All metrics of one process, in a registry of its own. `hosts` are labels by the host that is dialled."""
+
+    def __init__(self, *, hosts: Mapping[str, str], version: str) -> None:
+        self.registry = CollectorRegistry()
+        self._hosts = {**WELL_KNOWN_HOSTS, **hosts}
+        self._reviews = self._counter("admission_requests", "Reviews answered.", "webhook", "operation", "decision")
+        self._review_seconds = Histogram(
+            "countersign_admission_request_duration_seconds",
+            "Time from a review's arrival to its answer.",
+            buckets=BUCKETS,
+            registry=self.registry,
+        )
+        self.inflight = Gauge("countersign_admission_inflight", "Reviews being answered now.", registry=self.registry)
+        stages = Histogram(
+            "countersign_stage_duration_seconds",
+            "Time that reviews spend in each stage.",
+            ("stage",),
+            buckets=STAGE_BUCKETS,
+            registry=self.registry,
+        )
+        self._stages = {stage: stages.labels(stage).observe for stage in STAGES}
+        self._requests = self._counter("registry_requests", "Requests to registries.", "host", "kind", "code")
+        self._request_seconds = Histogram(
+            "countersign_registry_request_duration_seconds",
+            "Time that registries take to answer.",
+            ("kind",),
+            buckets=BUCKETS,
+            registry=self.registry,
+        )
+        self._verdicts = self._counter("verdicts", "Images judged, by result or reason code.", "code")
+        self._refused = self._counter("admission_refused", "HTTP requests that were no review we answer.", "status")
+        self._unexpected = self._counter("unexpected_requests", "Reviews that should not have been sent here.")
+        self._dropped = self._counter("audit_dropped", "Audit records that a sink did not keep.", "sink")
+        build = Gauge("countersign_build_info", "This build.", ("version", "python"), registry=self.registry)
+        build.labels(version, platform.python_version()).set(1)
+        ProcessCollector(registry=self.registry)
+        self._children: dict[tuple[object, ...], Callable[[], None]] = {}
+        self._request_observers: dict[str, Callable[[float], None]] = {}
+
+    def review(self, entry: Entry) -> None:
+        """`entry` is counted: the review, its time, and the verdict on each image."""
+        request = entry.request
+        operation = request.operation if request.operation in OPERATIONS else OTHER
+        webhook = "pods" if request.resource == "pods" and not request.group else OTHER
+        self._count(self._reviews, webhook, operation, entry.word)
+        self._review_seconds.observe(entry.duration)
+        self._stages["total"](entry.duration)
+        if request.unexpected:
+            self._count(self._unexpected)
+        if entry.decision is not None:
+            for image in entry.decision.images:
+                self._count(self._verdicts, str(image.code or image.result))
+
+    def refused(self, status: int) -> None:
+        """A request was answered with an error of HTTP, never with a decision."""
+        self._count(self._refused, str(status))
+
+    def stage(self, stage: str, seconds: float) -> None:
+        """One stage of a review took `seconds`."""
+        self._stages[stage](seconds)
+
+    def registry_request(self, kind: str, host: str, status: int, seconds: float) -> None:
+        """A registry answered with `status`, or with nothing (0)."""
+        label = self._hosts.get(host, OTHER)
+        code = str(status) if 100 <= status < 600 else "none"
+        self._count(self._requests, label, str(kind), code)
+        observe = self._request_observers.get(kind)
+        if observe is None:
+            observe = self._request_observers[kind] = self._request_seconds.labels(str(kind)).observe
+        observe(seconds)
+
+    def dropped(self, sink: str, records: int) -> None:
+        """`sink` lost so many records. From any thread."""
+        self._dropped.labels(sink).inc(records)
+
+    def watch(self, *, policies: Callable[[], PolicySet], certificate_expiry: Callable[[], float]) -> None:
+        """From now on an exposition says what is in force at that moment."""
+        self.registry.register(_Now(policies, certificate_expiry))
+
+    def expose(self) -> bytes:
+        """Everything, in the text format."""
+        return generate_latest(self.registry)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"countersign_{name}", text, labels, registry=self.registry)
+
+    def _count(self, counter: Counter, *labels: str) -> None:
+        # `Counter.labels` takes a lock and builds a tuple of strings each time: most of what counting would cost.
+        increment = self._children.get((counter, *labels))
+        if increment is None:
+            increment = self._children[counter, *labels] = (counter.labels(*labels) if labels else counter).inc
+        increment()
+
+
+class _Now(Collector):
+    def __init__(self, policies: Callable[[], PolicySet], certificate_expiry: Callable[[], float]) -> None:
+        self._policies, self._certificate_expiry = policies, certificate_expiry
+
+    def collect(self) -> Iterable[Metric]:
+        policies = self._policies()
+        info = GaugeMetricFamily("countersign_policy_info", "The set of policies in force.", labels=("revision",))
+        info.add_metric((policies.revision,), 1)
+        yield info
+        yield GaugeMetricFamily("countersign_policies", "Policies in force.", len(policies.policies))
+        yield GaugeMetricFamily(
+            "countersign_policy_errors", "Policy files whose last version could not be used.", len(policies.problems)
+        )
+        yield GaugeMetricFamily(
+            "countersign_tls_certificate_expiry_timestamp_seconds",
+            "When the serving certificate expires.",
+            self._certificate_expiry(),
+        )

@@ -1,0 +1,31 @@
+"""The command `countersign`: hands `serve` to the server, and everything else to the terminal's commands.
+
+Neither side is imported for the other: a server needs no command line parser with colours, and `countersign verify`
+should not wait for a web framework.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """The process ends with the exit code of the command in its arguments."""
+    arguments = sys.argv[1:]
+    sys.exit(_serve(arguments[1:]) if arguments[:1] == ["serve"] else _terminal(arguments))
+
+
+def _serve(arguments: list[str]) -> int:
+    from webhook import runtime
+
+    return runtime.main(arguments)
+
+
+def _terminal(arguments: list[str]) -> int:
+    from webhook.terminal import app
+
+    return app.run(arguments)
+
+
+if __name__ == "__main__":
+    main()

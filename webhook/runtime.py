@@ -1,0 +1,318 @@
+"""The composition root, and the life of the process that serves.
+
+`build` makes every part from one `Settings` and joins them; nothing is read or dialled before `Service.start`. `serve`
+runs two listeners in one event loop until a signal: then it says so to the probes and on every connection, goes on
+answering while endpoints are removed, stops listening, finishes what it accepted, writes out the trail, and ends with
+exit code 0. A mistake of the operator's is one line on stderr and exit code 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import ctypes
+import gc
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import NoReturn
+
+import orjson
+import prometheus_client
+import uvloop
+from starlette.types import ASGIApp
+
+from webhook import settings
+from webhook.admission.handler import Handler
+from webhook.admission.places import Places
+from webhook.audit.sinks import JsonLog, Metrics
+from webhook.audit.trail import Trail
+from webhook.errors import OperatorError
+from webhook.evidence.collect import Collector
+from webhook.network import Network
+from webhook.oci import docker_config, reference
+from webhook.oci.authn import CredentialSource
+from webhook.oci.registry import Registry
+from webhook.policy.source import DirectorySource
+from webhook.settings import Settings
+from webhook.tls import ServingCertificate
+from webhook.verification import Verifier
+from webhook.web import app as web
+from webhook.web import server
+from webhook.web.app import Life, Validate
+
+THREADS = 2  # for what would hold up the loop: large bodies, files, DNS
+TRAIL_GRACE = 2.0  # seconds for records to be written when the process ends
+USAGE = 2
+STDOUT = 1
+
+log = logging.getLogger(__name__)
+
+EXAMPLES = """\
+examples:
+  countersign serve --policies policies/ --no-match warn
+  countersign serve --policies /etc/countersign/policies --certificate tls.crt --key tls.key
+  countersign serve --address 127.0.0.1 --admission-port 9443 --registries registries.yaml
+
+Every flag is an environment variable too: --policies is COUNTERSIGN_POLICIES. For all settings see
+https://countersign.dev/docs/settings.md"""
+
+
+FLAGS = (
+    ("COUNTERSIGN_POLICIES", "DIR", "folder of trust policies (default /etc/countersign/policies)"),
+    ("COUNTERSIGN_NO_MATCH", "WORD", "an image that no enforcing policy speaks of: deny (default), warn or allow"),
+    ("COUNTERSIGN_REGISTRIES", "FILE", "YAML file on registries: private, plain HTTP, own authority"),
+    ("COUNTERSIGN_DOCKER_CONFIG", "FILE", "docker config.json with credentials for registries"),
+    ("COUNTERSIGN_ADDRESS", "IP", "address to listen on (default 0.0.0.0; :: for both families)"),
+    ("COUNTERSIGN_ADMISSION_PORT", "PORT", "https, POST /validate (default 9443)"),
+    ("COUNTERSIGN_OPERATIONS_PORT", "PORT", "plain http, probes and metrics (default 8080)"),
+    ("COUNTERSIGN_CERTIFICATE", "FILE", "certificate chain in PEM; without it one is issued at start"),
+    ("COUNTERSIGN_KEY", "FILE", "its private key in PEM"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything that serves, joined and idle."""
+
+    settings: Settings
+    source: DirectorySource
+    registry: Registry
+    collector: Collector
+    certificate: ServingCertificate
+    trail: Trail
+    life: Life
+    admission: ASGIApp
+    operations: ASGIApp
+
+
+def build(configured: Settings, *, audit_descriptor: int = STDOUT) -> Parts:
+    """The parts that `configured` describes; records go to `audit_descriptor`. Raises: OperatorError."""
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each
+    metrics = Metrics(hosts=_labels(configured), version=version())
+    network = _network(configured)
+    registry = Registry(
+        limits=configured.registry,
+        network=network,
+        credentials=_credentials(configured.registry),
+        observe=metrics.registry_request,
+    )
+    collector = Collector(registry=registry, limits=configured.evidence, observe=metrics.stage)
+    verifier = Verifier(registry=registry, collector=collector, policy=configured.policy, observe=metrics.stage)
+    source = DirectorySource(configured.policy)
+    certificate = ServingCertificate(configured.server, now=datetime.now(UTC))
+    metrics.watch(policies=lambda: source.current, certificate_expiry=lambda: certificate.not_after.timestamp())
+    handler = Handler(
+        policies=lambda: source.current,
+        verifier=verifier,
+        places=Places(places=configured.admission.verifications, listed=_hosts(configured)),
+        limits=configured.admission,
+    )
+    trail = Trail((JsonLog(audit_descriptor),), dropped=metrics.dropped)
+    life = Life(problems=lambda: _problems(source, certificate), notes=lambda: _notes(source, certificate))
+    validate = Validate(handler=handler, trail=trail, metrics=metrics, limits=configured.admission, life=life)
+    return Parts(
+        settings=configured,
+        source=source,
+        registry=registry,
+        collector=collector,
+        certificate=certificate,
+        trail=trail,
+        life=life,
+        admission=web.Admission(validate),
+        operations=web.operations(life=life, metrics=metrics),
+    )
+
+
+class Service:
+    """Two listeners over `Parts`. `admission_port` and `operations_port` are the real ones, where 0 was asked for."""
+
+    def __init__(self, parts: Parts) -> None:
+        options = parts.settings.server
+        self.parts = parts
+        with contextlib.ExitStack() as opened:
+            admission = opened.enter_context(
+                server.listen(options.address, options.admission_port, "COUNTERSIGN_ADMISSION_PORT")
+            )
+            operations = opened.enter_context(
+                server.listen(options.address, options.operations_port, "COUNTERSIGN_OPERATIONS_PORT")
+            )
+            opened.pop_all()
+        self.admission_port: int = admission.getsockname()[1]
+        self.operations_port: int = operations.getsockname()[1]
+        self._admission = server.make(parts.admission, options, parts.certificate.context), admission
+        self._operations = server.make(parts.operations, options, None), operations
+
+    async def run(self, stop: asyncio.Event, *, ready: Callable[[], None] = lambda: None) -> None:
+        """Reviews are answered from when `ready` is called until some time after `stop` is set."""
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="work"))
+        parts = self.parts
+        parts.source.load()
+        watchers = [asyncio.create_task(parts.source.watch()), asyncio.create_task(parts.certificate.watch())]
+        try:
+            async with server.running(*self._operations), server.running(*self._admission):
+                ready()
+                await stop.wait()
+                parts.life.draining = True
+                log.info("draining: reviews are answered for %g s more", parts.settings.server.shutdown_delay)
+                await asyncio.sleep(parts.settings.server.shutdown_delay)
+        finally:
+            for watcher in watchers:
+                watcher.cancel()
+            await asyncio.gather(*watchers, return_exceptions=True)
+            await parts.collector.close()
+            await parts.registry.close()
+            await parts.trail.close(grace=TRAIL_GRACE)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`countersign serve`: the exit code, when the process has served."""
+    log_to_stderr()
+    for name in settings.unknown_variables(os.environ):
+        log.warning("%s is no setting of this version", name)
+    try:
+        given = vars(_parser().parse_args(arguments))
+        serve(settings.from_environment(os.environ, {name: text for name, text in given.items() if text is not None}))
+    except OperatorError as error:
+        print(f"countersign: {error}", file=sys.stderr)  # noqa: T201 - one line for whoever started this
+        return USAGE
+    return 0
+
+
+def serve(configured: Settings) -> None:
+    """Serves until a signal. Raises: OperatorError, before anything was answered."""
+    service = Service(build(configured))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(service, configured.server))
+
+
+def log_to_stderr() -> None:
+    """What this process has to say of itself goes to stderr in JSON lines; records of reviews have stdout."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+
+
+def version() -> str:
+    """The version that is installed."""
+    try:
+        return metadata.version("countersign")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+async def _serve(service: Service, options: settings.Server) -> None:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, _stop_or_exit, stop)
+
+    def ready() -> None:
+        _settle_memory()
+        ports = service.admission_port, service.operations_port
+        log.info("serving on %s: admission on port %d (https), probes and metrics on %d", options.address, *ports)
+
+    await service.run(stop, ready=ready)
+
+
+def _settle_memory() -> None:
+    """What start-up made lives as long as the process, and what it only needed is given back: some 3 MiB."""
+    gc.collect()
+    gc.freeze()  # no collection need look at it again
+    with contextlib.suppress(AttributeError, OSError):  # of the C library, where it is glibc
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _stop_or_exit(stop: asyncio.Event) -> None:
+    if stop.is_set():
+        os._exit(1)  # asked twice: what is in flight is given up
+    stop.set()
+
+
+def _hosts(configured: Settings) -> frozenset[str]:
+    return frozenset(reference.matching_host(entry.host) for entry in configured.registry.hosts)
+
+
+def _labels(configured: Settings) -> Mapping[str, str]:
+    return {entry.endpoint or entry.host: entry.host for entry in configured.registry.hosts}
+
+
+def _network(configured: Settings) -> Network:
+    """The network, with all that an operator says of it tried: a mistake is told at start, not at the first review."""
+    network = Network(configured.network)
+    for ca_file in {configured.network.ca_file, *(entry.ca_file for entry in configured.registry.hosts)} - {None}:
+        network.tls(ca_file)
+    for scheme in ("https", "http"):
+        network.proxy(scheme, "registry.invalid", 443)
+    return network
+
+
+def _credentials(configured: settings.Registry) -> tuple[CredentialSource, ...]:
+    if configured.docker_config is None:
+        return ()
+    found = docker_config.load(configured.docker_config)
+    for note in found.notes:
+        log.warning("%s: %s", configured.docker_config, note)
+    return (found,)
+
+
+def _problems(source: DirectorySource, certificate: ServingCertificate) -> Mapping[str, str]:
+    """Why reviews should not be sent here now."""
+    problems = {}
+    policies = source.current
+    if policies.searched in policies.broken:
+        problems["policies"] = f"{policies.searched}: {policies.problems.get(policies.searched, 'not read')}"
+    if certificate.not_after <= datetime.now(UTC):
+        problems["certificate"] = f"expired at {certificate.not_after.isoformat()}"
+    return problems
+
+
+def _notes(source: DirectorySource, certificate: ServingCertificate) -> Mapping[str, str]:
+    policies = source.current
+    notes = {
+        "policies": str(len(policies.policies)),
+        "policy-revision": policies.revision,
+        "certificate-expires": certificate.not_after.isoformat(),
+    }
+    notes |= {f"policy-file {name}": problem for name, problem in policies.problems.items()}
+    if certificate.problem:
+        notes["certificate"] = certificate.problem
+    return notes
+
+
+class _JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "event": "log",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return orjson.dumps(line).decode()
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise OperatorError(f"{message} (see '{self.prog} --help')")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="countersign serve",
+        description="Run the webhook until SIGTERM.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    for variable, metavar, text in FLAGS:
+        parser.add_argument(settings.flag_of(variable), dest=variable, metavar=metavar, help=text)
+    return parser
