@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.terminal.conftest import STRANGER, Commands, policy
+
+DIGEST = "sha256:" + "ab" * 32
+RULES = """
+    - images: [ghcr.io/acme]
+      signers: [release]"""
+DENY = f"""
+    - digest: {DIGEST}
+      reason: CVE-2026-0001"""
+
+
+@pytest.fixture
+def policies(tmp_path: Path) -> Path:
+    documents = (
+        policy(rules=RULES, deny=DENY, exemptRegistries="[registry.k8s.io]", namespaces="{include: [shop]}"),
+        policy("trial", STRANGER, mode="warn"),
+    )
+    path = tmp_path / "policies.yaml"
+    path.write_text("---\n".join(documents))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("image", "namespace", "said", "last"),
+    [
+        pytest.param(
+            f"ghcr.io/acme/shop@{DIGEST[:-1]}0", "shop", "demands rules[0]: ghcr.io/acme matches",
+            'UNDECIDED  signatures decide: what "production" wants must be met', id="rule",
+        ),
+        pytest.param(
+            f"nginx@{DIGEST[:-1]}0", "shop", "demands signers: no rule matches this image",
+            'UNDECIDED  signatures decide: what "production" wants must be met', id="no-rule",
+        ),
+        pytest.param(
+            f"nginx@{DIGEST}", "shop", "denies  deny[0]: CVE-2026-0001", "DENIED  blocked: CVE-2026-0001", id="denied",
+        ),
+        pytest.param(
+            "nginx", "shop", "the digest is looked up first",
+            'UNDECIDED  signatures decide: what "production" wants must be met', id="digest-wanted",
+        ),
+        pytest.param(
+            f"registry.k8s.io/pause@{DIGEST[:-1]}0", "shop", "admits  exemptRegistries: registry.k8s.io is exempt",
+            '  what "trial" wants and does not find becomes a warning', id="exempt",
+        ),
+        pytest.param(
+            f"nginx@{DIGEST[:-1]}0", "other", "silent  the namespace is not one of its namespaces",
+            "  so the setting noMatch decides (COUNTERSIGN_NO_MATCH: deny, warn or allow)", id="silent",
+        ),
+        pytest.param(
+            "registry.k8s.io/pause:3", "shop", "admits  exemptRegistries: registry.k8s.io is exempt",
+            'UNDECIDED  the digest decides: "production" names digests', id="exempt-unless-its-digest-is-denied",
+        ),
+    ],
+)  # fmt: skip
+def test_says_which_policy_speaks_and_why(
+    commands: Commands, policies: Path, image: str, namespace: str, said: str, last: str
+) -> None:
+    told = commands.run("policy", "explain", image, "--namespace", namespace, "--policy", policies)
+    assert (told.code, told.err) == (0, "")
+    assert said in told.out
+    assert told.last == last
+
+
+def test_names_are_shown_as_they_are_understood(commands: Commands, policies: Path) -> None:
+    told = commands.run("policy", "explain", "nginx", "-n", "shop", "-p", policies)
+    assert told.out.startswith('docker.io/library/nginx:latest  in namespace "shop"\n')
+
+
+@pytest.mark.parametrize(
+    ("no_match", "result", "code"), [("deny", "denied", "no_policy"), ("warn", "warned", "no_policy"),
+                                     ("allow", "unmatched", None)],
+)  # fmt: skip
+def test_no_match_decides_where_no_enforcing_policy_speaks(
+    commands: Commands, policies: Path, monkeypatch: pytest.MonkeyPatch, no_match: str, result: str, code: str | None
+) -> None:
+    monkeypatch.setenv("COUNTERSIGN_NO_MATCH", no_match)
+    image = f"nginx@{DIGEST[:-1]}0"
+    told = commands.run("policy", "explain", image, "-n", "other", "-p", policies, "-o", "json")
+    document = json.loads(told.out)
+    assert (document["result"], document["code"]) == (result, code)
+
+
+def test_json_names_every_signer(commands: Commands, policies: Path) -> None:
+    told = commands.run("policy", "explain", "ghcr.io/acme/x", "-n", "shop", "-p", policies, "-o", "json")
+    document = json.loads(told.out)
+    assert document["reference"] == "ghcr.io/acme/x:latest"
+    assert document["result"] == "undecided"
+    production, trial = document["policies"]
+    assert (production["says"], production["rule"], production["wants"]) == (
+        "demands", "rules[0]", "a signature by release",
+    )  # fmt: skip
+    assert (production["needs_digest"], trial["needs_digest"]) == (True, False)
+    assert [signer["name"] for signer in production["signers"]] == ["release"]
+    assert len(production["signers"][0]["fingerprint"]) == 64
+    assert trial["mode"] == "warn"
+
+
+def test_a_baseline_exemption_is_known(commands: Commands, policies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COUNTERSIGN_BASELINE_EXEMPT", "quay.io/cilium")
+    image = f"quay.io/cilium/cilium@{DIGEST[:-1]}0"
+    assert "admits  baselineExempt: " in commands.run("policy", "explain", image, "-n", "shop", "-p", policies).out
+
+
+def test_a_bad_policy_is_told_with_all_its_mistakes(commands: Commands, tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(policy(foo="1", bar="2"))
+    told = commands.run("policy", "explain", "nginx", "-p", path)
+    assert (told.code, told.out) == (2, "")
+    assert told.err.count("error: ") == told.err.count("\n") == 2

@@ -1,0 +1,224 @@
+"""`policy explain`: which policies speak about an image, which rule of each decides, and what it demands.
+
+The answer is found as the webhook finds it, up to the point where it would ask a registry; no network is used. Where
+the matter is settled before that point, the decision itself is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from webhook import settings
+from webhook.errors import Code, OperatorError
+from webhook.oci.reference import Reference
+from webhook.policy import decide, demand, select
+from webhook.policy.decision import REFUSED, ImageDecision, PolicyDecision, Result, Selection
+from webhook.policy.model import Mode, PolicySet
+from webhook.settings import NoMatch
+from webhook.terminal import given
+from webhook.terminal.facts import Document
+from webhook.terminal.paper import BAD, DIM, GOOD, STRONG, UNSURE, Output, Paper
+
+
+@dataclass(frozen=True, slots=True)
+class _Stand:
+    """Where one policy stopped, and what it demands there."""
+
+    selection: Selection
+    decision: PolicyDecision  # what it says while nothing was examined
+    why: str
+
+    @property
+    def demands(self) -> bool:
+        return self.selection.rule is not None
+
+    @property
+    def enforces(self) -> bool:
+        return self.selection.mode is Mode.ENFORCE
+
+
+def explain(
+    image: str, paths: Sequence[Path], configured: settings.Policy, *, namespace: str, output: Output, paper: Paper
+) -> int:
+    """What each policy says of `image` is told, and what follows. Raises: OperatorError."""
+    if not paths:
+        raise OperatorError("--policy expected: which policies should be asked?")
+    parsed = given.image(image)
+    policies = given.policies(paths, configured)
+    stands = _stands(policies, parsed, namespace)
+    outcome = _outcome(policies, parsed, stands, configured.no_match)
+    if output is Output.JSON:
+        paper.document(_explain_document(parsed, namespace, stands, outcome))
+    else:
+        _write_explanation(parsed, namespace, stands, outcome, paper)
+    return 0
+
+
+def _stands(policies: PolicySet, parsed: Reference, namespace: str) -> tuple[_Stand, ...]:
+    now = datetime.now(UTC)
+    selections = select.select(policies, reference=parsed, digest=parsed.digest, namespace=namespace, now=now)
+    blocked = select.blocked_keys(policies)
+    return tuple(
+        _Stand(
+            selection,
+            selection.decision or demand.decide_policy(selection, (), blocked=blocked, candidates_listed=False),
+            _why(selection, parsed),
+        )
+        for selection in selections
+    )
+
+
+def _why(selection: Selection, parsed: Reference) -> str:
+    if selection.decision is not None:
+        return selection.decision.detail
+    assert selection.rule is not None  # one of both is always there
+    for pattern in selection.rule.images:
+        if pattern.matches(parsed.repository):
+            return f"{pattern.text} matches, in the first rule that does"
+    return "no rule matches this image" if selection.policy.rules else "the policy has no rules"
+
+
+def _outcome(
+    policies: PolicySet, parsed: Reference, stands: Sequence[_Stand], no_match: NoMatch
+) -> ImageDecision | None:
+    """The decision, where it needs neither the digest nor a signature; `None` where it does."""
+    blocked = any(stand.decision.blocked for stand in stands)
+    if not blocked and any(s.selection.needs_digest or (s.demands and s.enforces) for s in stands):
+        return None
+    return decide.decide_image(
+        reference=parsed,
+        paths=(),
+        digest=parsed.digest,
+        decisions=[stand.decision for stand in stands if not stand.demands],
+        policies=policies,
+        no_match=no_match,
+    )
+
+
+def _write_explanation(
+    parsed: Reference, namespace: str, stands: Sequence[_Stand], outcome: ImageDecision | None, paper: Paper
+) -> None:
+    paper.line((_full(parsed), STRONG), f'  in namespace "{namespace}"')
+    for stand in stands:
+        paper.blank()
+        _write_stand(stand, paper)
+    paper.blank()
+    if outcome is None:
+        paper.line(("UNDECIDED", f"{STRONG} {UNSURE}"), f"  {_open(stands)}", hang=2)
+        return
+    word, style = _ending(outcome.result)
+    code = f"  {outcome.code}: " if outcome.code else "  "
+    paper.line((word, f"{STRONG} {style}"), f"{code}{outcome.detail}", hang=2)
+    if outcome.code is Code.NO_POLICY or outcome.result is Result.UNMATCHED:
+        paper.line("so the setting noMatch decides (COUNTERSIGN_NO_MATCH: deny, warn or allow)", indent=2)
+    if outcome.result not in REFUSED and (warning := _named(s for s in stands if s.demands)):
+        paper.line(f"what {warning} wants and does not find becomes a warning", indent=2)
+
+
+def _write_stand(stand: _Stand, paper: Paper) -> None:
+    selection, decision = stand.selection, stand.decision
+    policy = selection.policy
+    mode = "enforces" if stand.enforces else "only warns"
+    paper.line((f'policy "{policy.name}"', STRONG), (f" (rev {policy.revision}, {policy.origin}) ", DIM), mode, hang=2)
+    says, rule = _says(stand), f"{decision.rule}: " if decision.rule else ""
+    paper.line((f"{says:<8}", _STYLES[says]), rule, stand.why, indent=2, hang=2)
+    if selection.needs_digest:
+        paper.line("the digest is looked up first: this policy names digests", indent=10)
+    if selection.rule is None:
+        return
+    width = max(len(signer.name) for signer in selection.rule.signers)
+    paper.line(("wants   ", UNSURE), decision.wants, indent=2, hang=2)
+    for signer in selection.rule.signers:
+        material = f"{signer.material.algorithm} sha256:{signer.material.fingerprint}"
+        barred = decision.barred.get(signer.name, "")
+        paper.line(
+            f"{signer.name:<{width}}  ", (material, DIM), (f"  {barred}" if barred else "", BAD), indent=10, hang=2
+        )
+
+
+_STYLES = {"demands": UNSURE, "denies": BAD, "admits": GOOD, "silent": DIM}
+
+
+def _says(stand: _Stand) -> str:
+    match stand.decision.result:
+        case _ if stand.demands:
+            return "demands"
+        case Result.SILENT:
+            return "silent"
+        case Result.DENIED | Result.ERROR:
+            return "denies"
+        case _:
+            return "admits"
+
+
+def _open(stands: Sequence[_Stand]) -> str:
+    """What it still depends on."""
+    if enforcing := _named(s for s in stands if s.demands and s.enforces):
+        return f"signatures decide: what {enforcing} wants must be met"
+    return f"the digest decides: {_named(s for s in stands if s.selection.needs_digest)} names digests"
+
+
+def _named(stands: Iterable[_Stand]) -> str:
+    return " and ".join(f'"{stand.selection.policy.name}"' for stand in stands)
+
+
+def _ending(result: Result) -> tuple[str, str]:
+    match result:
+        case Result.DENIED:
+            return "DENIED", BAD
+        case Result.ERROR:
+            return "COULD NOT TELL", UNSURE
+        case Result.WARNED:
+            return "ADMITTED WITH A WARNING", UNSURE
+        case _:
+            return "ADMITTED", GOOD
+
+
+def _full(parsed: Reference) -> str:
+    tag = f":{parsed.tag}" if parsed.tag and parsed.digest is None else ""
+    digest = f"@{parsed.digest}" if parsed.digest else ""
+    return f"{parsed.repository}{tag}{digest}"
+
+
+def _explain_document(
+    parsed: Reference, namespace: str, stands: Sequence[_Stand], outcome: ImageDecision | None
+) -> Document:
+    return {
+        "image": parsed.text,
+        "reference": _full(parsed),
+        "namespace": namespace,
+        "result": outcome.result if outcome else "undecided",
+        "code": outcome.code if outcome else None,
+        "detail": outcome.detail if outcome else None,
+        "policies": [_stand_document(stand) for stand in stands],
+    }
+
+
+def _stand_document(stand: _Stand) -> Document:
+    policy, decision, rule = stand.selection.policy, stand.decision, stand.selection.rule
+    return {
+        "name": policy.name,
+        "revision": policy.revision,
+        "origin": policy.origin,
+        "mode": stand.selection.mode,
+        "says": _says(stand),
+        "rule": decision.rule,
+        "why": stand.why,
+        "code": None if rule else decision.code,
+        "wants": decision.wants,
+        "needed": decision.needed,
+        "needs_digest": stand.selection.needs_digest,
+        "signers": [
+            {
+                "name": signer.name,
+                "kind": signer.kind,
+                "fingerprint": signer.material.fingerprint,
+                "algorithm": signer.material.algorithm,
+                "blocked": decision.barred.get(signer.name),
+            }
+            for signer in (rule.signers if rule else ())
+        ],
+    }

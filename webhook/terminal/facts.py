@@ -1,0 +1,86 @@
+"""The documents of `--output json`, for programs: stable names, every fact, nothing worded for the eye.
+
+Fields are added, never renamed or removed, within one major version. spec: docs/verify.md.
+"""
+
+from __future__ import annotations
+
+from webhook.evidence.model import Outcome
+from webhook.policy import reasons
+from webhook.policy.decision import PolicyDecision
+from webhook.terminal.findings import Run, Signature
+
+Document = dict[str, object]
+
+
+def verification(run: Run) -> Document:
+    """The document of `verify`."""
+    decision = run.decision
+    return {
+        "image": decision.reference,
+        "digest": str(decision.digest) if decision.digest else None,
+        "namespace": run.namespace,
+        "verdict": run.ending,
+        "result": decision.result,
+        "code": decision.code,
+        "detail": decision.detail,
+        "asked": [
+            {"place": asked.place, "candidates": asked.candidates, "answer": asked.answer} for asked in decision.asked
+        ],
+        "signatures": [_signature(signature) for signature in run.signatures],
+        "problems": [_outcome(problem) for problem in run.problems],
+        "policies": [policy(one) for one in decision.policies],
+        "warnings": list(decision.warnings),
+        "seconds": round(run.seconds, 6),
+        "registry_requests": run.requests,
+    }
+
+
+def policy(decision: PolicyDecision) -> Document:
+    """One policy, and what it says of an image."""
+    return {
+        "name": decision.policy.name,
+        "revision": decision.policy.revision,
+        "origin": decision.policy.origin,
+        "mode": decision.mode,
+        "result": decision.result,
+        "code": decision.code,
+        "detail": decision.detail,
+        "rule": decision.rule,
+        "wants": decision.wants,
+        "needed": decision.needed,
+        "counted": list(decision.counted),
+        "signers": [
+            {"name": line.name, "code": line.code, "detail": line.detail} for line in reasons.signer_lines(decision)
+        ],
+        "note": decision.loud or None,
+        "tampered": decision.tampered,
+        "blocked": decision.blocked,
+    }
+
+
+def _signature(signature: Signature) -> Document:
+    evidence = signature.evidence
+    return {
+        "form": evidence.form,
+        "place": evidence.place,
+        "manifest": str(evidence.manifest),
+        "layer": str(evidence.layer),
+        "media_type": evidence.media_type,
+        "outcomes": [_outcome(outcome) for outcome in signature.outcomes],
+    }
+
+
+def _outcome(outcome: Outcome) -> Document:
+    signer = outcome.signer
+    return {
+        "signer": signer.name if signer else None,
+        "kind": signer.kind if signer else None,
+        "fingerprint": signer.material.fingerprint if signer else None,
+        "algorithm": signer.material.algorithm if signer else None,
+        "place": outcome.place,
+        "verdict": outcome.verdict,
+        "code": outcome.code,
+        "detail": outcome.detail,
+        "facts": dict(outcome.facts),
+    }

@@ -1,0 +1,139 @@
+"""`verify`: one image, judged as the webhook would judge it, and told to the last signature.
+
+The same verifier works here as in the server; what differs is who says what is trusted: policy files, or keys, which
+make a policy for this one run. Registries on loopback or plain HTTP are only those that the command line names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from webhook import settings
+from webhook.errors import OperatorError
+from webhook.evidence.collect import Collector
+from webhook.network import Network
+from webhook.oci import docker_config
+from webhook.oci.authn import CredentialSource
+from webhook.oci.registry import Observer, Registry, RequestKind
+from webhook.policy.model import PolicySet
+from webhook.settings import Settings
+from webhook.terminal import facts, given, report
+from webhook.terminal.findings import Run
+from webhook.terminal.paper import Output, Paper
+from webhook.verification import Pending, Verifier
+
+log = logging.getLogger(__name__)
+
+PATHS = (("", ""),)  # the image stands in no object
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What was asked on the command line."""
+
+    image: str
+    keys: tuple[Path, ...]
+    policies: tuple[Path, ...]
+    namespace: str
+    timeout: float
+    insecure: tuple[str, ...]
+    private: tuple[str, ...]
+
+
+def run(wanted: Wanted, configured: Settings, *, output: Output, paper: Paper) -> int:
+    """The image was verified, and all that was found is told. Raises: OperatorError."""
+    if bool(wanted.keys) == bool(wanted.policies):
+        raise OperatorError("one of --key and --policy expected: what should the image be held against?")
+    given.image(wanted.image)
+    policies = given.keys(wanted.keys) if wanted.keys else given.policies(wanted.policies, configured.policy)
+    hosts = given.hosts(configured.registry.hosts, insecure=wanted.insecure, private=wanted.private)
+    configured = replace(configured, registry=replace(configured.registry, hosts=hosts))
+    result = asyncio.run(_verify(wanted, policies, configured))
+    if output is Output.JSON:
+        paper.document(facts.verification(result))
+    else:
+        report.write(result, paper)
+    return result.ending.exit_code
+
+
+async def _verify(wanted: Wanted, policies: PolicySet, configured: Settings) -> Run:
+    requests = 0
+
+    def count(kind: RequestKind, host: str, status: int, seconds: float) -> None:
+        nonlocal requests
+        requests += 1
+
+    async with _verifier(configured, count) as verifier:
+        started = time.perf_counter()
+        now = datetime.now(UTC)
+        found = verifier.begin(wanted.image, paths=PATHS, namespace=wanted.namespace, policies=policies, now=now)
+        if isinstance(found, Pending):
+            found = await verifier.finish(found, deadline=asyncio.get_running_loop().time() + wanted.timeout)
+        seconds = time.perf_counter() - started
+    # Counted last: requests that nobody waited for were sent all the same.
+    return Run(found, wanted.namespace, seconds, requests)
+
+
+@asynccontextmanager
+async def _verifier(configured: Settings, observe: Observer) -> AsyncIterator[Verifier]:
+    """The server's verifier, without the server. Raises: OperatorError."""
+    registry = Registry(
+        limits=configured.registry,
+        network=_network(configured.network),
+        credentials=_credentials(configured.registry),
+        observe=observe,
+    )
+    collector = Collector(registry=registry, limits=configured.evidence, observe=_ignore)
+    try:
+        registry.check()
+        yield Verifier(registry=registry, collector=collector, policy=configured.policy, observe=_ignore)
+    finally:
+        await collector.close()
+        await registry.close()
+
+
+def _network(configured: settings.Network) -> Network:
+    """What the operator says of the network is tried at once: a mistake of his is no outage. Raises: OperatorError."""
+    network = Network(configured)
+    network.tls(configured.ca_file)
+    for scheme in ("https", "http"):
+        network.proxy(scheme, "registry.invalid", 443)
+    return network
+
+
+def _credentials(configured: settings.Registry) -> tuple[CredentialSource, ...]:
+    if configured.docker_config is None:
+        return ()
+    found = docker_config.load(configured.docker_config)
+    for note in found.notes:
+        log.warning("%s: %s", configured.docker_config, note)
+    return (found,)
+
+
+def _ignore(stage: str, seconds: float) -> None:
+    """Stages are measured by the server only."""
+
+
+def configure(
+    environment: Mapping[str, str], *, registries: Path | None, docker_config: Path | None, ca_file: Path | None
+) -> Settings:
+    """The settings of the environment, and the command line's over them; the user's own docker login is the default.
+
+    Raises: OperatorError.
+    """
+    own = Path("~/.docker/config.json").expanduser()
+    if "COUNTERSIGN_DOCKER_CONFIG" not in environment and own.is_file():
+        docker_config = docker_config or own
+    given = {
+        "COUNTERSIGN_REGISTRIES": registries,
+        "COUNTERSIGN_DOCKER_CONFIG": docker_config,
+        "COUNTERSIGN_CA_FILE": ca_file,
+    }
+    return settings.from_environment(environment, {name: str(path) for name, path in given.items() if path is not None})
