@@ -36,10 +36,8 @@ from webhook.audit.sinks import JsonLog, Metrics
 from webhook.audit.trail import Trail
 from webhook.errors import OperatorError
 from webhook.evidence.collect import Collector
-from webhook.network import Network
-from webhook.oci import docker_config, reference
-from webhook.oci.authn import CredentialSource
-from webhook.oci.registry import Registry
+from webhook.oci import reference
+from webhook.oci.registry import Registry, open_registry
 from webhook.policy.source import DirectorySource
 from webhook.settings import Settings
 from webhook.tls import ServingCertificate
@@ -97,13 +95,7 @@ def build(configured: Settings, *, audit_descriptor: int = STDOUT) -> Parts:
     """The parts that `configured` describes; records go to `audit_descriptor`. Raises: OperatorError."""
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each
     metrics = Metrics(hosts=_labels(configured), version=version())
-    network = _network(configured)
-    registry = Registry(
-        limits=configured.registry,
-        network=network,
-        credentials=_credentials(configured.registry),
-        observe=metrics.registry_request,
-    )
+    registry = open_registry(configured.registry, configured.network, observe=metrics.registry_request)
     collector = Collector(registry=registry, limits=configured.evidence, observe=metrics.stage)
     verifier = Verifier(registry=registry, collector=collector, policy=configured.policy, observe=metrics.stage)
     source = DirectorySource(configured.policy)
@@ -241,25 +233,6 @@ def _hosts(configured: Settings) -> frozenset[str]:
 
 def _labels(configured: Settings) -> Mapping[str, str]:
     return {entry.endpoint or entry.host: entry.host for entry in configured.registry.hosts}
-
-
-def _network(configured: Settings) -> Network:
-    """The network, with all that an operator says of it tried: a mistake is told at start, not at the first review."""
-    network = Network(configured.network)
-    for ca_file in {configured.network.ca_file, *(entry.ca_file for entry in configured.registry.hosts)} - {None}:
-        network.tls(ca_file)
-    for scheme in ("https", "http"):
-        network.proxy(scheme, "registry.invalid", 443)
-    return network
-
-
-def _credentials(configured: settings.Registry) -> tuple[CredentialSource, ...]:
-    if configured.docker_config is None:
-        return ()
-    found = docker_config.load(configured.docker_config)
-    for note in found.notes:
-        log.warning("%s: %s", configured.docker_config, note)
-    return (found,)
 
 
 def _problems(source: DirectorySource, certificate: ServingCertificate) -> Mapping[str, str]:

@@ -1,29 +1,53 @@
 """The only door to registries: resolve, manifest, blob, referrers, each bounded in bytes, count and time.
 
-spec: OCI distribution 1.1; Docker registry token authentication.
+Promises: what is returned under a digest has that digest; a document that is not what was announced is an error of the
+registry's (`registry_violation`), never data; an outage is never taken for an absence. How a question is carried
+through is left to `transport`. spec: OCI distribution 1.1; Docker registry token authentication.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import logging
+import re
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum
+
+from yarl import URL
 
 from webhook import settings
-from webhook.network import Network
+from webhook.cache import Cache
+from webhook.errors import Code, InconclusiveError, MalformedError, RejectedError, quote
+from webhook.network import Answer, Network
+from webhook.oci import docker_config, manifest, reference
 from webhook.oci.authn import CredentialSource
+from webhook.oci.complaint import codes, said
 from webhook.oci.manifest import Descriptor, Index, Manifest
 from webhook.oci.reference import Digest, Repository
+from webhook.oci.transport import Observer, Question, Redirects, RequestKind, Transport
+
+__all__ = ["Observer", "Referrers", "Registry", "RequestKind", "open_registry"]
+
+log = logging.getLogger(__name__)
+
+FACT_LIFETIME = 3600.0  # seconds; what is learned of a host only changes the order of asking
+HOSTS_MAX = 1024
+REPOSITORIES_MAX = 10_000
+MAX_PAGE_ENTRIES = 20_000  # of one page; more than fit into its bytes
+
+_HIDDEN = frozenset(("NAME_UNKNOWN", "DENIED", "UNAUTHORIZED"))
+_NO_HEAD = frozenset((400, 405, 501))
+_NO_REFERRERS = frozenset((301, 302, 303, 307, 308, 400, 404, 405, 406, 410, 501))
+_REDIRECTS = frozenset((301, 302, 303, 307, 308))
+_LINK = re.compile(r"<(?P<target>[\x21-\x3b\x3d\x3f-\x7e]*)>(?P<parameters>[^,<]*)")
+_NEXT = re.compile(r";\s*rel\s*=\s*(\"[^\"]*\bnext\b[^\"]*\"|next\b)", re.IGNORECASE)
 
 
-class RequestKind(StrEnum):
-    """What a request asked for, as metrics count it."""
+class _Fact(Enum):
+    """What was seen of a repository; together the two show that its registry has no referrers API."""
 
-    RESOLVE = "resolve"
-    MANIFEST = "manifest"
-    BLOB = "blob"
-    REFERRERS = "referrers"
-    TOKEN = "token"  # noqa: S105 - the name of a kind
+    READ = "read"
+    NO_REFERRERS = "no referrers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +59,18 @@ class Referrers:
     truncated: bool = False  # the listing went on beyond the limits of pages or entries
 
 
-Observer = Callable[[RequestKind, str, int, float], None]  # kind, host, status (0: no answer), seconds
+def open_registry(limits: settings.Registry, network: settings.Network, *, observe: Observer | None) -> Registry:
+    """The registry door, with all that an operator says of it tried: a mistake is told now and not in a review.
+
+    Raises: OperatorError.
+    """
+    found = None if limits.docker_config is None else docker_config.load(limits.docker_config)
+    for note in found.notes if found else ():
+        log.warning("%s: %s", limits.docker_config, note)
+    credentials = () if found is None else (found,)
+    registry = Registry(limits=limits, network=Network(network), credentials=credentials, observe=observe)
+    registry.check()
+    return registry
 
 
 class Registry:
@@ -49,40 +84,270 @@ class Registry:
         credentials: tuple[CredentialSource, ...] = (),
         observe: Observer | None = None,
     ) -> None:
-        raise NotImplementedError
+        self._limits = limits
+        self._transport = Transport(limits=limits, network=network, credentials=credentials, observe=observe)
+        self._without_head: Cache[str, bool] = Cache(max_entries=HOSTS_MAX)
+        self._without_referrers: Cache[str, bool] = Cache(max_entries=HOSTS_MAX)
+        self._facts: Cache[Repository, _Fact] = Cache(max_entries=REPOSITORIES_MAX)
 
     async def resolve(self, repository: Repository, tag: str) -> Digest:
         """The digest behind `tag` now.
 
         Raises: RejectedError (`image_not_found`, `registry_violation`, `host_refused`), InconclusiveError.
         """
-        raise NotImplementedError
+        host = reference.matching_host(repository.host)
+        if self._without_head.get(host) is None:
+            answer = await self._ask_manifest(RequestKind.RESOLVE, repository, tag, method="HEAD")
+            if answer.status == 200 and (found := _announced(answer, repository)) is not None:
+                self._note_read(repository)
+                return found
+            if answer.status in _NO_HEAD:
+                self._without_head.put(host, True, FACT_LIFETIME)
+            elif answer.status != 200:
+                raise _not_found(repository, tag, answer)
+        answer = await self._ask_manifest(RequestKind.RESOLVE, repository, tag, method="GET")
+        if answer.status != 200:
+            raise _not_found(repository, tag, answer)
+        self._note_read(repository)
+        return self._digest_of(answer, repository, tag)
 
     async def fetch_manifest(self, repository: Repository, name: Digest | str) -> Manifest | Index | None:
         """The document of that digest or tag, its digest checked; `None` where the registry has none (404).
 
         Raises: RejectedError, InconclusiveError, MalformedError (digest right, content wrong).
         """
-        raise NotImplementedError
+        answer = await self._ask_manifest(RequestKind.MANIFEST, repository, str(name), method="GET")
+        if answer.status == 404:
+            return None
+        if answer.status != 200:
+            raise _odd(repository, answer)
+        self._note_read(repository)
+        digest = self._digest_of(answer, repository, name)
+        return manifest.parse(
+            answer.body,
+            media_type=_media_type(answer),
+            digest=digest,
+            max_entries=self._limits.manifest_max_entries,
+        )
 
     async def fetch_blob(self, repository: Repository, descriptor: Descriptor, *, max_bytes: int) -> bytes:
         """The bytes that `descriptor` speaks of, size and digest checked; inlined data is used where it is right.
 
         Raises: RejectedError (`registry_violation`), MalformedError (`limit_exceeded`), InconclusiveError.
         """
-        raise NotImplementedError
+        what = f"blob {descriptor.digest} of {quote(str(repository))}"
+        if descriptor.size > max_bytes:
+            raise MalformedError(Code.LIMIT_EXCEEDED, f"{what}: {descriptor.size} bytes, at most {max_bytes} are read")
+        if descriptor.data is not None and _is_right(descriptor.data, descriptor):
+            return descriptor.data
+        answer = await self._transport.ask(
+            Question(
+                kind=RequestKind.BLOB,
+                repository=repository,
+                path=f"blobs/{descriptor.digest}",
+                max_bytes=descriptor.size,
+                redirects=Redirects.ANYWHERE,
+            )
+        )
+        if answer.status == 404:
+            raise MalformedError(Code.MALFORMED, f"{what}: listed but missing")
+        if answer.status != 200:
+            raise _odd(repository, answer)
+        if answer.cut or len(answer.body) != descriptor.size:
+            found = "more" if answer.cut else str(len(answer.body))
+            raise RejectedError(
+                Code.REGISTRY_VIOLATION, f"{what}: {descriptor.size} bytes announced, {found} served{_encoding(answer)}"
+            )
+        if not descriptor.digest.matches(answer.body):
+            raise RejectedError(
+                Code.REGISTRY_VIOLATION, f"{what}: what was served has another digest{_encoding(answer)}"
+            )
+        return answer.body
 
     async def fetch_referrers(self, repository: Repository, digest: Digest) -> Referrers:
         """What the referrers API lists for `digest`, over all pages up to the limits.
 
-        Raises: RejectedError, InconclusiveError.
+        Raises: RejectedError, InconclusiveError, MalformedError (`limit_exceeded`).
         """
-        raise NotImplementedError
+        path: str | None = f"referrers/{digest}"
+        found: list[Descriptor] = []
+        for page in range(self._limits.referrers_max_pages):
+            assert path is not None
+            answer = await self._ask_referrers(repository, path)
+            if answer is None:
+                return _no_referrers(repository, page)
+            found += self._parse_referrers(repository, answer)
+            if len(found) > self._limits.referrers_max:
+                return Referrers(supported=True, manifests=tuple(found[: self._limits.referrers_max]), truncated=True)
+            path = _next_page(answer, repository)
+            if path is None:
+                break
+        return Referrers(supported=True, manifests=tuple(found), truncated=path is not None)
 
     def lacks_referrers(self, host: str) -> bool:
-        """Whether this registry is known to have no referrers API; learned, bounded in time, only an order of asking."""
-        raise NotImplementedError
+        """Whether this registry is known to have no referrers API; learned for an hour, only an order of asking."""
+        return self._without_referrers.get(reference.matching_host(host)) is not None
+
+    def check(self) -> None:
+        """Every registry, listed or not, can be dialled as the operator says. Raises: OperatorError."""
+        self._transport.hosts.check()
 
     async def close(self) -> None:
         """Connections are closed."""
-        raise NotImplementedError
+        await self._transport.close()
+
+    async def _ask_manifest(self, kind: RequestKind, repository: Repository, name: str, *, method: str) -> Answer:
+        answer = await self._transport.ask(
+            Question(
+                kind=kind,
+                repository=repository,
+                path=f"manifests/{name}",
+                max_bytes=self._limits.manifest_max_bytes,
+                method=method,
+                accept=manifest.ACCEPT,
+            )
+        )
+        if answer.status in _REDIRECTS:
+            place = quote(_host(answer.headers.get("Location", "")))
+            raise RejectedError(
+                Code.HOST_REFUSED, f"{quote(str(repository))}: redirects a manifest to another host: {place}"
+            )
+        return answer
+
+    def _digest_of(self, answer: Answer, repository: Repository, name: Digest | str) -> Digest:
+        """The digest that the body has, which is the one asked for or announced. OCI distribution 1.1, pull"""
+        what = f"manifest {quote(str(name))} of {quote(str(repository))}"
+        if answer.cut:
+            raise MalformedError(
+                Code.LIMIT_EXCEEDED,
+                f"{what}: more than {self._limits.manifest_max_bytes} bytes, which are read at most",
+            )
+        expected = name if isinstance(name, Digest) else _announced(answer, repository)
+        if expected is None:
+            return Digest("sha256", hashlib.sha256(answer.body).hexdigest())
+        if not expected.matches(answer.body):
+            raise RejectedError(
+                Code.REGISTRY_VIOLATION,
+                f"{what}: what was served has another digest than {expected}{_encoding(answer)}",
+            )
+        return expected
+
+    async def _ask_referrers(self, repository: Repository, path: str) -> Answer | None:
+        """A page of the listing; None where the registry has no such API. OCI distribution 1.1, listing referrers"""
+        answer = await self._transport.ask(
+            Question(
+                kind=RequestKind.REFERRERS,
+                repository=repository,
+                path=path,
+                max_bytes=self._limits.manifest_max_bytes,
+                accept=manifest.OCI_INDEX,
+            )
+        )
+        if answer.status in _NO_REFERRERS or (answer.status == 200 and _media_type(answer) != manifest.OCI_INDEX):
+            self._note_no_referrers(repository, answer)
+            return None
+        if answer.status != 200:
+            raise _odd(repository, answer)
+        return answer
+
+    def _parse_referrers(self, repository: Repository, answer: Answer) -> tuple[Descriptor, ...]:
+        what = f"the referrers that {quote(str(repository))} lists"
+        if answer.cut:
+            raise MalformedError(
+                Code.LIMIT_EXCEEDED,
+                f"{what}: more than {self._limits.manifest_max_bytes} bytes, which are read at most",
+            )
+        digest = Digest("sha256", hashlib.sha256(answer.body).hexdigest())
+        try:
+            index = manifest.parse(
+                answer.body, media_type=manifest.OCI_INDEX, digest=digest, max_entries=MAX_PAGE_ENTRIES
+            )
+        except MalformedError as error:
+            if error.code is Code.LIMIT_EXCEEDED:
+                raise
+            raise RejectedError(Code.REGISTRY_VIOLATION, f"{what}: {error.detail}") from error
+        if not isinstance(index, Index):
+            raise RejectedError(Code.REGISTRY_VIOLATION, f"{what}: an index expected")
+        return index.manifests
+
+    def _note_read(self, repository: Repository) -> None:
+        if self._facts.get(repository) is _Fact.NO_REFERRERS:
+            self._without_referrers.put(reference.matching_host(repository.host), True, FACT_LIFETIME)
+        self._facts.put(repository, _Fact.READ, FACT_LIFETIME)
+
+    def _note_no_referrers(self, repository: Repository, answer: Answer) -> None:
+        """Absence is learned where the repository exists, which others hide behind the same answer."""
+        if codes(answer) & _HIDDEN:
+            return
+        if self._facts.get(repository) is _Fact.READ:
+            self._without_referrers.put(reference.matching_host(repository.host), True, FACT_LIFETIME)
+        else:
+            self._facts.put(repository, _Fact.NO_REFERRERS, FACT_LIFETIME)
+
+
+def _announced(answer: Answer, repository: Repository) -> Digest | None:
+    text = answer.headers.get("Docker-Content-Digest")
+    if text is None:
+        return None
+    try:
+        return reference.parse_digest(text)
+    except MalformedError as error:
+        raise RejectedError(
+            Code.REGISTRY_VIOLATION, f"{quote(str(repository))}: Docker-Content-Digest: {error.detail}"
+        ) from error
+
+
+def _media_type(answer: Answer) -> str:
+    return answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
+def _encoding(answer: Answer) -> str:
+    encoding = answer.headers.get("Content-Encoding", "identity")
+    return f" (sent with Content-Encoding {quote(encoding, max_chars=40)}, identity was asked for)" * (
+        encoding != "identity"
+    )
+
+
+def _is_right(data: bytes, descriptor: Descriptor) -> bool:
+    return len(data) == descriptor.size and descriptor.digest.matches(data)
+
+
+def _not_found(repository: Repository, tag: str, answer: Answer) -> RejectedError | InconclusiveError:
+    if answer.status != 404:
+        return _odd(repository, answer)
+    return RejectedError(Code.IMAGE_NOT_FOUND, f"{quote(str(repository))} has no tag {quote(tag)}{said(answer)}")
+
+
+def _odd(repository: Repository, answer: Answer) -> InconclusiveError:
+    return InconclusiveError(
+        Code.REGISTRY_UNAVAILABLE, f"{quote(str(repository))}: unexpected answer {answer.status}{said(answer)}"
+    )
+
+
+def _no_referrers(repository: Repository, page: int) -> Referrers:
+    if page:
+        raise RejectedError(Code.REGISTRY_VIOLATION, f"{quote(str(repository))}: a page of its referrers is missing")
+    return Referrers(supported=False)
+
+
+def _next_page(answer: Answer, repository: Repository) -> str | None:
+    """The path and query of the next page. RFC 8288 3; OCI distribution 1.1, listing referrers"""
+    links = [link for header in answer.links for link in _LINK.finditer(header)]
+    target = next((link["target"] for link in links if _NEXT.search(link["parameters"])), None)
+    if target is None:
+        return None
+    try:
+        url = answer.url.join(URL(target, encoded=True))
+    except ValueError:
+        url = URL()
+    if not url.raw_host or url.raw_host != answer.url.raw_host:  # a proxy may have changed scheme and port
+        raise RejectedError(
+            Code.REGISTRY_VIOLATION,
+            f"{quote(str(repository))}: its referrers go on at another host: {quote(_host(target))}",
+        )
+    return url.raw_path_qs
+
+
+def _host(url: str) -> str:
+    """The part of a URL that may stand in a message; the rest may be signed."""
+    return url.partition("//")[2].partition("/")[0].partition("?")[0].rpartition("@")[2]

@@ -18,10 +18,7 @@ from pathlib import Path
 from webhook import settings
 from webhook.errors import OperatorError
 from webhook.evidence.collect import Collector
-from webhook.network import Network
-from webhook.oci import docker_config
-from webhook.oci.authn import CredentialSource
-from webhook.oci.registry import Observer, Registry, RequestKind
+from webhook.oci.registry import Observer, RequestKind, open_registry
 from webhook.policy.model import PolicySet
 from webhook.settings import Settings
 from webhook.terminal import facts, given, report
@@ -84,37 +81,13 @@ async def _verify(wanted: Wanted, policies: PolicySet, configured: Settings) -> 
 @asynccontextmanager
 async def _verifier(configured: Settings, observe: Observer) -> AsyncIterator[Verifier]:
     """The server's verifier, without the server. Raises: OperatorError."""
-    registry = Registry(
-        limits=configured.registry,
-        network=_network(configured.network),
-        credentials=_credentials(configured.registry),
-        observe=observe,
-    )
+    registry = open_registry(configured.registry, configured.network, observe=observe)
     collector = Collector(registry=registry, limits=configured.evidence, observe=_ignore)
     try:
-        registry.check()
         yield Verifier(registry=registry, collector=collector, policy=configured.policy, observe=_ignore)
     finally:
         await collector.close()
         await registry.close()
-
-
-def _network(configured: settings.Network) -> Network:
-    """What the operator says of the network is tried at once: a mistake of his is no outage. Raises: OperatorError."""
-    network = Network(configured)
-    network.tls(configured.ca_file)
-    for scheme in ("https", "http"):
-        network.proxy(scheme, "registry.invalid", 443)
-    return network
-
-
-def _credentials(configured: settings.Registry) -> tuple[CredentialSource, ...]:
-    if configured.docker_config is None:
-        return ()
-    found = docker_config.load(configured.docker_config)
-    for note in found.notes:
-        log.warning("%s: %s", configured.docker_config, note)
-    return (found,)
 
 
 def _ignore(stage: str, seconds: float) -> None:

@@ -1,0 +1,323 @@
+"""One question to a registry, carried through: credentials, redirects, retries and rate limits.
+
+Promises: a credential never leaves the authority it was made for, not by redirect either; every hop passes the check of
+`hosts` and the guard of `network`; only GET and HEAD are repeated, a bounded number of times; a registry that asked to
+be left alone is. What an answer means is left to `registry`. spec: RFC 9110 10.2.3, 15.4; OCI distribution 1.1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+
+from yarl import URL
+
+from webhook import settings
+from webhook.cache import Cache, Loaded
+from webhook.errors import Code, InconclusiveError, RejectedError, quote
+from webhook.network import Answer, Client, Network, Request, Target, UnreachableError
+from webhook.oci import authn
+from webhook.oci.authn import Credential, CredentialSource
+from webhook.oci.challenge import Challenge
+from webhook.oci.complaint import said
+from webhook.oci.hosts import Hosts, is_at
+from webhook.oci.reference import Repository
+
+CHALLENGE_LIFETIME = 3600.0  # seconds; a changed one costs a round trip
+CHALLENGES_MAX = 1024
+TOKENS_MAX = 10_000  # one per repository and credential
+LIMITED_MAX = 1024
+LIMITED_LONGEST = 60.0  # seconds; a registry may say more, but it is asked again
+LIMITED_DEFAULT = 2.0  # seconds, where a 429 names no time
+WAIT_LONGEST = 2.0  # seconds; a longer Retry-After is no wait for a review
+
+_REPEATED = frozenset((408, 429, 500, 502, 503, 504))
+_REDIRECTS = frozenset((301, 302, 303, 307, 308))
+_FORM = "application/x-www-form-urlencoded"
+_URL = re.compile(r"[\x21-\x7e]+")  # RFC 3986 2; what else stood in a request line would end it
+
+
+class RequestKind(StrEnum):
+    """What a request asked for, as metrics count it."""
+
+    RESOLVE = "resolve"
+    MANIFEST = "manifest"
+    BLOB = "blob"
+    REFERRERS = "referrers"
+    TOKEN = "token"  # noqa: S105 - the name of a kind
+
+
+class Redirects(StrEnum):
+    """Where an answer may send us."""
+
+    SAME_ORIGIN = "same origin"
+    ANYWHERE = "anywhere"  # without the registry's credentials
+
+
+Observer = Callable[[RequestKind, str, int, float], None]  # kind, host, status (0: no answer), seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """`path` stands below `/v2/<repository>/`, unless it begins with a slash; percent-encoded."""
+
+    kind: RequestKind
+    repository: Repository
+    path: str
+    max_bytes: int
+    method: str = "GET"
+    accept: str | None = None
+    redirects: Redirects = Redirects.SAME_ORIGIN
+
+
+class Transport:
+    """Not safe for use by more than one event loop."""
+
+    def __init__(
+        self,
+        *,
+        limits: settings.Registry,
+        network: Network,
+        credentials: tuple[CredentialSource, ...],
+        observe: Observer | None,
+    ) -> None:
+        self.hosts = Hosts(limits.hosts, network)
+        self._limits = limits
+        self._client: Client = network.open(connections_per_host=limits.connections_per_host)
+        self._credentials = credentials
+        self._observe = observe
+        self._challenges: Cache[str, Challenge] = Cache(max_entries=CHALLENGES_MAX)
+        self._tokens: Cache[authn.TokenPlan, str] = Cache(max_entries=TOKENS_MAX)
+        self._limited: Cache[tuple[str, Credential], float] = Cache(max_entries=LIMITED_MAX)
+
+    async def ask(self, question: Question) -> Answer:
+        """The last answer: a success, or a status that neither credentials nor patience changed; never 401, 403 or 429.
+
+        Raises: RejectedError (`host_refused`, `registry_violation`), InconclusiveError.
+        """
+        target, registry = self.hosts.find(question.repository)
+        credentials = await self._collect(question.repository) if self._credentials else ()
+        known = self._challenges.get(target.origin)
+        dialogue = authn.converse(registry, question.repository, credentials, known)
+        answer, learned = await self._drive(dialogue, question, target)
+        if learned is not None:
+            self._challenges.put(target.origin, learned, CHALLENGE_LIFETIME)
+        if answer.status in (401, 403):
+            raise _denied(question.repository, answer, bool(credentials))
+        return answer
+
+    async def close(self) -> None:
+        """Connections are closed, tokens under way given up."""
+        await self._tokens.close()
+        await self._client.close()
+
+    async def _collect(self, repository: Repository) -> tuple[Credential, ...]:
+        return tuple([found for source in self._credentials for found in await source.credentials(repository)])
+
+    async def _drive(
+        self, dialogue: authn.Dialogue, question: Question, target: Target
+    ) -> tuple[Answer, Challenge | None]:
+        """The dialogue's last answer, and what it learned."""
+        answer: Answer | None = None
+        try:
+            step = next(dialogue)
+            while True:
+                if isinstance(step, authn.AskResource):
+                    answer = await self._follow(question, target, step.credential, step.authorization)
+                    step = dialogue.send(authn.Reply(answer.status, answer.challenges))
+                    continue
+                try:
+                    token = await self._token(step, target)
+                except InconclusiveError as error:
+                    step = dialogue.throw(error)
+                else:
+                    step = dialogue.send(token)
+        except StopIteration as end:
+            assert answer is not None
+            return answer, end.value
+
+    async def _token(self, step: authn.AskToken, registry: Target) -> str:
+        if step.stale is not None:
+            self._tokens.discard(step.plan, step.stale)
+        return await self._tokens.get_or_load(step.plan, lambda: self._fetch_token(step.plan, registry))
+
+    async def _fetch_token(self, plan: authn.TokenPlan, registry: Target) -> Loaded[str]:
+        dialogue = authn.fetch_token(plan)
+        try:
+            step = next(dialogue)
+            while True:
+                answer = await self._token_answer(step, registry, plan.credential)
+                step = dialogue.send((answer.status, answer.body))
+        except StopIteration as end:
+            token: authn.Token = end.value
+            return Loaded(token.value, token.lifetime)
+
+    async def _token_answer(self, step: authn.TokenRequest, registry: Target, credential: Credential) -> Answer:
+        url = URL(step.url, encoded=True)
+        target = self.hosts.hop(url, sender=registry)
+        headers = {"Accept": "application/json"}
+        if step.authorization is not None:
+            headers["Authorization"] = step.authorization
+        if step.form is not None:
+            headers["Content-Type"] = _FORM
+        request = Request(
+            method="GET" if step.form is None else "POST",
+            target=target,
+            url=url,
+            headers=headers,
+            max_bytes=self._limits.token_max_bytes,
+            error_max_bytes=self._limits.error_max_bytes,
+            form=step.form,
+        )
+        answer = await self._repeat(RequestKind.TOKEN, target, credential, request)
+        if answer.cut and answer.status == 200:
+            raise InconclusiveError(
+                Code.ACCESS_DENIED,
+                f"the token service {quote(target.authority)} sent more than {self._limits.token_max_bytes} bytes",
+            )
+        return answer
+
+    async def _follow(
+        self, question: Question, target: Target, credential: Credential, authorization: str | None
+    ) -> Answer:
+        """The answer after redirects, or the redirect that is not to be followed."""
+        headers = {"Accept": question.accept} if question.accept is not None else {}
+        with_credential = headers | {"Authorization": authorization} if authorization is not None else headers
+        base = target.origin if question.path.startswith("/") else f"{target.origin}/v2/{question.repository.path}/"
+        url, hop = URL(base + question.path, encoded=True), target
+        for _ in range(self._limits.redirects_max + 1):
+            at_home = hop.origin == target.origin
+            request = self._request(question, hop, url, with_credential if at_home else headers)
+            answer = await self._repeat(question.kind, hop, credential if at_home else authn.ANONYMOUS, request)
+            if answer.status not in _REDIRECTS:
+                return answer if at_home else _from_elsewhere(answer, hop)
+            url = _location(answer, url)
+            if question.redirects is Redirects.SAME_ORIGIN and not is_at(url, target):
+                return answer
+            hop = self.hosts.hop(url, sender=hop)
+        raise RejectedError(
+            Code.REGISTRY_VIOLATION, f"{quote(target.authority)} redirects more than {self._limits.redirects_max} times"
+        )
+
+    def _request(self, question: Question, target: Target, url: URL, headers: Mapping[str, str]) -> Request:
+        return Request(
+            method=question.method,
+            target=target,
+            url=url,
+            headers=headers,
+            max_bytes=question.max_bytes,
+            error_max_bytes=self._limits.error_max_bytes,
+        )
+
+    async def _repeat(self, kind: RequestKind, target: Target, credential: Credential, request: Request) -> Answer:
+        """The answer after retries.
+
+        Raises: InconclusiveError: `rate_limited`, or no answer came.
+        """
+        self._check_limited(target, credential)
+        for attempt in range(1, self._limits.attempts + 1):
+            last = attempt == self._limits.attempts or request.method == "POST"
+            try:
+                answer = await self._observed(kind, target, request)
+            except UnreachableError as error:
+                if last or not error.transient:
+                    raise
+                await self._pause(attempt, None)
+                continue
+            if answer.status not in _REPEATED:
+                return answer
+            wait = _retry_after(answer)
+            if last or (wait is not None and wait > WAIT_LONGEST):
+                raise self._given_up(target, credential, answer, wait)
+            await self._pause(attempt, wait)
+        raise AssertionError("attempts is at least 1")
+
+    async def _observed(self, kind: RequestKind, target: Target, request: Request) -> Answer:
+        if self._observe is None:
+            return await self._client.exchange(request)
+        started, status = time.perf_counter(), 0
+        try:
+            answer = await self._client.exchange(request)
+            status = answer.status
+            return answer
+        finally:
+            self._observe(kind, target.authority, status, time.perf_counter() - started)
+
+    async def _pause(self, attempt: int, wait: float | None) -> None:
+        backoff = self._limits.backoff * 3.0 ** (attempt - 1) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+        await asyncio.sleep(max(backoff, wait or 0.0))
+
+    def _check_limited(self, target: Target, credential: Credential) -> None:
+        until = self._limited.get((target.origin, credential))
+        if until is not None:
+            raise InconclusiveError(
+                Code.RATE_LIMITED,
+                f"{quote(target.authority)} asked to be left alone (429) and is not asked again yet",
+                retry_after=max(0.0, until - time.monotonic()),
+            )
+
+    def _given_up(
+        self, target: Target, credential: Credential, answer: Answer, wait: float | None
+    ) -> InconclusiveError:
+        where = quote(target.authority)
+        if answer.status != 429:
+            return InconclusiveError(
+                Code.REGISTRY_UNAVAILABLE, f"{where} answered {answer.status}{said(answer)}", retry_after=wait
+            )
+        seconds = min(wait if wait is not None else LIMITED_DEFAULT, LIMITED_LONGEST)
+        self._limited.put((target.origin, credential), time.monotonic() + seconds, seconds)
+        named = f", retry after {wait:.0f} s" if wait is not None else ""
+        return InconclusiveError(
+            Code.RATE_LIMITED, f"{where} limits our requests (429{named}){said(answer)}", retry_after=wait
+        )
+
+
+def _location(answer: Answer, url: URL) -> URL:
+    text = answer.headers.get("Location", "")
+    try:
+        found = url.join(URL(text, encoded=True)) if _URL.fullmatch(text) else None
+    except ValueError:
+        found = None
+    if found is None or not found.raw_host:
+        raise RejectedError(Code.REGISTRY_VIOLATION, f"{quote(url.authority)} redirects without naming a place")
+    return found
+
+
+def _from_elsewhere(answer: Answer, hop: Target) -> Answer:
+    """An answer of storage behind the registry: it is no party to the dialogue of credentials."""
+    if answer.status in (401, 403):
+        raise InconclusiveError(
+            Code.ACCESS_DENIED, f"{quote(hop.authority)}, to which the registry redirects, answered {answer.status}"
+        )
+    return answer
+
+
+def _denied(repository: Repository, answer: Answer, had_credentials: bool) -> InconclusiveError:
+    hint = (
+        "the credentials given do not suffice, or there is no such repository"
+        if had_credentials
+        else "no credentials were given for it, or there is no such repository"
+    )
+    return InconclusiveError(
+        Code.ACCESS_DENIED, f"{quote(str(repository))}: answered {answer.status}{said(answer)}: {hint}"
+    )
+
+
+def _retry_after(answer: Answer) -> float | None:
+    """Seconds, of either form. RFC 9110 10.2.3"""
+    text = answer.headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdecimal():
+        return float(text[:9])
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
