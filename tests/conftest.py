@@ -1,0 +1,121 @@
+"""What needs real programs: which tests, where the programs are, and what is said when they are missing.
+
+A test marked `tools` runs the commands that `make tools` builds (`@pytest.mark.tools("cosign")` names those it
+needs); one marked `cluster` needs all of them, Debian packages and root. What is missing is skipped and said in the
+very last lines of the run, or fails where COUNTERSIGN_REQUIRE_TOOLS is 1. One cluster serves a whole run.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from tests.cluster import images
+from tests.cluster.cluster import Cluster
+
+# How long an example takes says more of the machine than of the code.
+hypothesis.settings.register_profile(
+    "countersign", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("countersign")
+
+ROOT = Path(__file__).resolve().parent.parent
+TOOLS = ROOT / ".tools"
+IMAGE = "localhost/countersign:test"
+
+CLIENTS = ("cosign", "crane", "notation", "registry")
+NODE = ("coredns", "etcd", "helm", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler",
+        "kubectl", "kubelet")  # fmt: skip
+DEBIAN = ("buildah", "busybox", "containerd", "ip", "iptables", "mmdebstrap", "nsenter", "openssl", "ps", "runc")
+NAMED_MAX = 4
+MISSING = "needs "  # how the reason of a skip begins that is for want of a program
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if missing := _missing(item):
+        reason = f"{MISSING}{', '.join(missing)}"
+        if os.environ.get("COUNTERSIGN_REQUIRE_TOOLS") == "1":
+            pytest.fail(f"{reason}, and COUNTERSIGN_REQUIRE_TOOLS is 1", pytrace=False)
+        pytest.skip(reason)
+
+
+def _missing(item: pytest.Item) -> list[str]:
+    if item.get_closest_marker("cluster"):
+        return _without_root() + _without(CLIENTS + NODE, TOOLS / "bin", "`make tools`, with Go") + _without_packages()
+    if marker := item.get_closest_marker("tools"):
+        return _without(marker.args or CLIENTS, TOOLS / "bin", "`make tools`, with Go")
+    return []
+
+
+def _without(programs: Sequence[str], directory: Path, remedy: str) -> list[str]:
+    return _remedied([program for program in programs if not (directory / program).exists()], remedy)
+
+
+def _without_packages() -> list[str]:
+    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+    missing = [program for program in DEBIAN if not shutil.which(program, path=path)]
+    return _remedied(missing, "`make packages`, as root on Debian")
+
+
+def _remedied(missing: Sequence[str], remedy: str) -> list[str]:
+    more = f" and {len(missing) - NAMED_MAX} more programs" if len(missing) > NAMED_MAX else ""
+    return [f"{' '.join(missing[:NAMED_MAX])}{more} ({remedy})"] if missing else []
+
+
+def _without_root() -> list[str]:
+    return [] if sys.platform == "linux" and os.geteuid() == 0 else ["root on Linux"]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The last words of a run: what was not tested for want of programs, and how to get them."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None:
+        return
+    skipped = Counter(
+        (report.longrepr[2].removeprefix("Skipped: "), report.nodeid.split("::")[0])
+        for report in reporter.stats.get("skipped", ())
+        if isinstance(report.longrepr, tuple)
+    )
+    missing = {(reason, file): count for (reason, file), count in skipped.items() if reason.startswith(MISSING)}
+    if missing:
+        reporter.write_line("")
+        reporter.write_line(f"NOT TESTED: {sum(missing.values())} tests were skipped.", red=True, bold=True)
+        for wanted in sorted({reason for reason, _ in missing}):
+            files = ", ".join(
+                f"{file} ({count})" for (reason, file), count in sorted(missing.items()) if reason == wanted
+            )
+            reporter.write_line(f"  {files}:\n    {wanted}", red=True)
+        reporter.write_line("  Where COUNTERSIGN_REQUIRE_TOOLS is 1, this is a failure.")
+
+
+@pytest.fixture(scope="session")
+def tools() -> Path:
+    """The directory of the programs that `make tools` builds."""
+    return TOOLS / "bin"
+
+
+@pytest.fixture(scope="session")
+def cluster(tools: Path) -> Iterator[Cluster]:
+    """A cluster of one real node; each test takes a namespace of its own."""
+    with Cluster(TOOLS / "cluster", tools) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def image_archive() -> Path:
+    """The image that the Dockerfile makes, as a docker-archive named `IMAGE`; its layers are kept between runs."""
+    kept = TOOLS / "images"
+    kept.mkdir(parents=True, exist_ok=True)
+    base, archive = kept / "python.tar", kept / "countersign.tar"
+    if not base.exists():
+        images.write_archive(base, images.debian_python("localhost/python:3.11", kept / "debian-python.tar"))
+    images.build(ROOT, base=base, reference=IMAGE, archive=archive, storage=kept / "storage")
+    return archive

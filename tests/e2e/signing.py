@@ -1,0 +1,149 @@
+"""Images in a cluster's registry and the signatures on them, made by the real crane and the real cosign.
+
+Each image prints its own name, so each has a digest of its own. Signatures come in both forms: the legacy `.sig`
+manifest, and the bundle, which this registry lists by the fallback tag, as it has no referrers API. Some are no work of
+an honest signer: signatures copied from another image, and one whose payload was edited afterwards.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from tests.cluster import images
+from tests.cluster.cluster import Cluster
+from tests.cluster.components import REGISTRY
+
+REGISTRY_PORT = 5000  # in plain HTTP
+LEGACY = ("--tlog-upload=false", "--new-bundle-format=false", "--use-signing-config=false")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    private: Path
+    public: Path
+
+    @property
+    def pem(self) -> str:
+        return self.public.read_text()
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """`tagged` and `pinned` name the same image: by its tag, and by its digest."""
+
+    tagged: str
+    pinned: str
+
+    @property
+    def digest(self) -> str:
+        return self.pinned.partition("@")[2]
+
+    @property
+    def repository(self) -> str:
+        return self.pinned.partition("@")[0]
+
+
+class Workshop:
+    """Makes images, keys and signatures; its files lie in `directory`, which the node must see."""
+
+    def __init__(self, cluster: Cluster, directory: Path) -> None:
+        self._cluster, self._directory = cluster, directory
+        self._services = directory / "no-services.json"
+        self._run("cosign", "signing-config", "create", "--out", self._services)
+
+    def _run(self, *args: str | Path) -> str:
+        return self._cluster.run("env", "COSIGN_PASSWORD=", *args).stdout.strip()
+
+    def key(self, name: str) -> Key:
+        prefix = self._directory / name
+        self._run("cosign", "generate-key-pair", f"--output-key-prefix={prefix}")
+        return Key(prefix.with_suffix(".key"), prefix.with_suffix(".pub"))
+
+    def image(self, name: str, *, tag: str = "1", text: str = "") -> Image:
+        """An image for one platform, in the Docker form; it prints `text`, or its name."""
+        tagged = f"{REGISTRY}/{name}:{tag}"
+        archive = self._directory / "image.tar"
+        images.write_archive(archive, images.busybox(tagged, "echo", text or tagged))
+        return Image(tagged, self._cluster.push(archive, tagged))
+
+    def index(self, name: str) -> Image:
+        """An image for two platforms: the OCI index, which is what gets signed, and not what it lists."""
+        here = self.image(name, tag="here")
+        other = {"amd64": "arm64", "arm64": "amd64"}[images.ARCHITECTURE]
+        platform = f"--set-platform=linux/{other}"
+        there = self._run("crane", "mutate", platform, here.pinned, f"--tag={here.repository}:there")
+        tagged = f"{here.repository}:1"
+        self._run("crane", "index", "append", f"--manifest={here.pinned}", f"--manifest={there}", f"--tag={tagged}")
+        return Image(tagged, f"{here.repository}@{self._run('crane', 'digest', tagged)}")
+
+    def listed(self, index: Image) -> Image:
+        """The manifest in `index` for this machine's platform."""
+        tagged = f"{index.repository}:here"
+        return Image(tagged, f"{index.repository}@{self._run('crane', 'digest', tagged)}")
+
+    def sign_legacy(self, image: Image, key: Key) -> Image:
+        self._run("cosign", "sign", "--yes", "--key", key.private, *LEGACY, image.pinned)
+        return image
+
+    def sign_bundle(self, image: Image, key: Key) -> Image:
+        self._run("cosign", "sign", "--yes", "--key", key.private, "--signing-config", self._services, image.pinned)
+        return image
+
+    def copy_signature(self, source: Image, target: Image) -> Image:
+        """`target` has the legacy signature of `source`, whose payload names another digest."""
+        self._run("crane", "copy", signature_tag(source), signature_tag(target))
+        return target
+
+    def copy_bundle(self, source: Image, target: Image) -> Image:
+        """`target` has what refers to `source`: a bundle whose statement names another digest."""
+        self._run("crane", "copy", referrers_tag(source), referrers_tag(target))
+        return target
+
+    def referrer(self, image: Image) -> str:
+        """The digest of the one manifest that refers to `image`."""
+        index = json.loads(self._run("crane", "manifest", referrers_tag(image)))
+        (entry,) = index["manifests"]
+        return str(entry["digest"])
+
+    def redirect_bundle(self, source: Image, target: Image) -> Image:
+        """As `copy_bundle`, but what refers to `target` says so: only the signed statement names another digest."""
+        self.copy_bundle(source, target)
+        index, referrer = self._run("crane", "manifest", referrers_tag(source)), self.referrer(source)
+        manifest = self._run("crane", "manifest", f"{source.repository}@{referrer}")
+        redirected = manifest.replace(source.digest, target.digest)
+        digest = f"sha256:{hashlib.sha256(redirected.encode()).hexdigest()}"
+        path = f"/v2/{target.repository.partition('/')[2]}/manifests"
+        with self._cluster.reach(REGISTRY_PORT) as (host, port), httpx.Client(base_url=f"http://{host}:{port}") as http:
+            _put(http, f"{path}/{digest}", redirected)
+            _put(http, f"{path}/{target.digest.replace(':', '-')}", index.replace(referrer, digest))
+        return target
+
+    def edit_signature(self, source: Image, target: Image) -> Image:
+        """`target` has the legacy signature of `source`, with its payload edited to name the digest of `target`."""
+        layer = json.loads(self._run("crane", "manifest", signature_tag(source)))["layers"][0]
+        payload = self._run("crane", "blob", f"{source.repository}@{layer['digest']}")
+        files = self._directory / "payload.json", self._directory / "signature"
+        files[0].write_text(payload.replace(source.digest, target.digest))
+        files[1].write_text(layer["annotations"]["dev.cosignproject.cosign/signature"])
+        assert base64.b64decode(files[1].read_text(), validate=True)
+        self._run("cosign", "attach", "signature", "--payload", files[0], "--signature", files[1], target.pinned)
+        return target
+
+
+def signature_tag(image: Image) -> str:
+    return f"{image.repository}:{image.digest.replace(':', '-')}.sig"
+
+
+def referrers_tag(image: Image) -> str:
+    return signature_tag(image).removesuffix(".sig")
+
+
+def _put(http: httpx.Client, path: str, document: str) -> None:
+    media_type = json.loads(document)["mediaType"]
+    http.put(path, content=document, headers={"Content-Type": media_type}).raise_for_status()
