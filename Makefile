@@ -1,0 +1,75 @@
+# `make` alone lists the targets. All that is installed goes into .venv, all that is built into .tools.
+
+PYTHON ?= python3
+UV ?= uv
+IMAGE ?= countersign:dev
+BASE_IMAGE ?= python:3.11-slim
+ENGINE ?= $(firstword $(notdir $(foreach engine,docker podman buildah,$(shell command -v $(engine)))))
+
+pip := .venv/bin/python -m pip --disable-pip-version-check --quiet
+# The locks are complete, so nothing needs to be resolved: quick, and each file is checked by its hash.
+locked := install --no-deps --require-hashes
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format check bench e2e tools packages image schema requirements clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .venv/runtime  ## signed, unsigned, tampered and wrongly signed images before the real server; ONCE=1: no waiting
+	@.venv/bin/countersign demo $(if $(ONCE),--once)
+
+test: check  ## everything: tools, lint, types, import contracts, all tests on a real cluster
+	@$(MAKE) --no-print-directory tools packages
+	.venv/bin/pytest -m 'cluster or tools'
+
+check: lint  ## the quick half of it: no cluster, no Go
+	.venv/bin/pytest -m 'not cluster and not tools' -n auto -q
+
+lint: .venv/development  ## ruff, strict mypy, import contracts
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-logo
+
+format: .venv/development  ## rewrite the code in its one form
+	.venv/bin/ruff check --fix
+	.venv/bin/ruff format
+
+bench: .venv/development  ## speed and memory, as in docs/performance.md
+	.venv/bin/python -m tests.bench.run
+
+e2e: .venv/development tools packages  ## only the tests on a real cluster
+	.venv/bin/pytest -m cluster
+
+tools:  ## build Kubernetes, cosign and the other real tools into .tools/bin; needs Go, once twelve minutes
+	@tests/cluster/tools/build .tools/bin
+
+packages:  ## the Debian packages of a test cluster; needs root
+	@tests/cluster/tools/packages
+
+image:  ## build the container image IMAGE upon BASE_IMAGE by ENGINE: docker, podman or buildah
+	$(ENGINE) build $(if $(filter docker,$(ENGINE)),,--format=docker) --build-arg BASE_IMAGE=$(BASE_IMAGE) --tag $(IMAGE) .
+
+schema: .venv/development  ## write policies/trustpolicy.schema.json anew from the models
+	.venv/bin/python -m policies.generate_schema
+
+requirements:  ## lock the dependencies of pyproject.toml anew, with hashes; needs uv
+	requirements/lock $(UV)
+
+clean:  ## remove .venv, caches and clusters; ALL=1: the built tools and images too
+	rm -rf .venv .tools/cluster build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	$(if $(ALL),rm -rf .tools)
+
+.venv/runtime: requirements/build.txt requirements/runtime.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed: make PYTHON=…")'
+	@echo "installing into .venv"
+	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	@$(pip) $(locked) -r requirements/build.txt -r requirements/runtime.txt
+	@$(pip) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/development: requirements/development.txt .venv/runtime
+	@echo "installing what tests need into .venv"
+	@$(pip) $(locked) -r requirements/development.txt
+	@touch $@
