@@ -1,0 +1,266 @@
+"""The bench: a server on one core, load and a counting registry on the other; each figure beside a floor of this run.
+
+    python -m tests.bench.run            the whole table, some minutes; `--short` for a glance
+
+Prints Markdown, and writes the rows as JSON lines beside it. CPU per review is the steadiest figure on a noisy machine;
+a ratio to a floor measured in the same run is steadier still. Loopback only. Needs Linux, `taskset` and two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.bench import images
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOLS = ROOT / ".tools/bin"
+WORK = ROOT / ".tools/bench"
+SERVER_CORE, LOAD_CORE = "1", "0"
+REGISTRY_PORT, ADMISSION_PORT, OPERATIONS_PORT = 21000, 21443, 21080
+REGISTRY = f"127.0.0.1:{REGISTRY_PORT}"
+READY_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One measurement: `reviews` after `warmup` of the same kind, `concurrency` at once, `delay` ms in the registry.
+
+    `start` is the first image; `rate` is reviews per second, 0 for one after the other's answer.
+    """
+
+    title: str
+    kind: str = "signed"
+    shape: str = "digest"
+    concurrency: int = 1
+    delay: int = 0
+    reviews: int = 600
+    warmup: int = 300
+    start: int = 0
+    rate: float = 0.0
+    auth: str = "none"
+    extra: tuple[str, ...] = ()
+
+
+ROWS = (
+    Row("digest, form known"),
+    Row("tag, form known", shape="tag"),
+    Row("digest, nothing known (6,000 repositories of one)", kind="single", reviews=1000, warmup=50),
+    Row("tag, nothing known", kind="single", shape="tag", start=2000, reviews=600, warmup=20),
+    Row("v3 bundle, form known", kind="bundle", warmup=100),
+    Row("unsigned: denied, every place asked", kind="unsigned", reviews=200, warmup=20),
+    Row("digest, form known, bearer tokens", auth="bearer"),
+    Row("pod of three images", shape="digest3", warmup=100, reviews=300),
+    Row("exempt registry", reviews=2000, extra=("-host", "registry.k8s.io")),
+    Row("unchanged update", reviews=2000, extra=("-op", "UPDATE")),
+    Row("digest, 16 at once", concurrency=16, reviews=1500),
+    Row("digest, 64 at once", concurrency=64, reviews=1500),
+    Row("digest, 20 ms", delay=20, reviews=100),
+    Row("tag, 20 ms", shape="tag", delay=20, reviews=100),
+    Row("pod of three images, 20 ms", shape="digest3", delay=20, reviews=60, warmup=100),
+    Row("digest, 20 ms, 16 at once", delay=20, concurrency=16, reviews=480),
+    Row("digest, 20 ms, 64 at once", delay=20, concurrency=64, reviews=960),
+    Row("100 new images a second, 20 ms, open loop", delay=20, concurrency=64, reviews=1000, rate=100.0),
+)
+FLOORS = (
+    ("FastAPI, constant answer", "tests.bench.floors:fastapi", Row("floor", reviews=2000)),
+    ("bare ASGI, constant answer", "tests.bench.floors:asgi", Row("floor", reviews=2000)),
+    ("two GETs and a verification, aiohttp", "tests.bench.floors:verify", Row("floor")),
+)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Measure the webhook on this machine.")
+    parser.add_argument("--short", action="store_true", help="a tenth of the reviews, no memory row")
+    parser.add_argument("--out", type=Path, default=WORK / "results.jsonl", help="rows as JSON lines")
+    options = parser.parse_args()
+    for program in ("go", "taskset"):
+        if not shutil.which(program):
+            print(f"bench: {program} is not here", file=sys.stderr)
+            return 2
+    scale = 0.1 if options.short else 1.0
+    _prepare()
+    results: list[dict[str, Any]] = []
+    with _registry():
+        for title, application, row in FLOORS:
+            with _floor(application) as pid:
+                results.append(_drive(title, row, pid, scale, floor=True))
+        with _server() as pid:
+            results += [_drive(row.title, row, pid, scale) for row in ROWS]
+        if not options.short:
+            with _server() as pid:
+                results += _memory(pid)
+    options.out.write_text("".join(json.dumps(result) + "\n" for result in results))
+    print(_table(results))
+    return 0
+
+
+def _prepare() -> None:
+    """Programs and data of the bench exist; both are kept between runs."""
+    for name in ("drive", "registry"):
+        _run("go", "build", "-o", TOOLS / f"bench-{name}", f"./{name}", cwd=ROOT / "tests/bench")
+    if not (WORK / "images.json").exists():
+        images.write(WORK, images.Plan())
+    policies = WORK / "policies"
+    policies.mkdir(exist_ok=True)
+    policy = {
+        "apiVersion": "countersign.dev/v1",
+        "kind": "TrustPolicy",
+        "metadata": {"name": "bench"},
+        "spec": {
+            "mode": "enforce",
+            "trustedKeys": [{"name": "bench", "publicKey": (WORK / "key.pub").read_text()}],
+            "exemptRegistries": ["registry.k8s.io"],
+        },
+    }
+    (policies / "bench.yaml").write_text(json.dumps(policy))
+    registries = {"registries": [{"host": REGISTRY, "insecureHTTP": True, "loopback": True}]}
+    (WORK / "registries.yaml").write_text(json.dumps(registries))
+
+
+@contextmanager
+def _registry() -> Iterator[None]:
+    command = [
+        "taskset",
+        "-c",
+        LOAD_CORE,
+        str(TOOLS / "bench-registry"),
+        "-realm-host",
+        "127.0.0.1",
+        "-load",
+        str(WORK / "objects.jsonl"),
+    ]
+    with _process(command, "registry", REGISTRY_PORT):
+        yield
+
+
+@contextmanager
+def _server() -> Iterator[int]:
+    environment = {
+        "COUNTERSIGN_POLICIES": str(WORK / "policies"),
+        "COUNTERSIGN_REGISTRIES": str(WORK / "registries.yaml"),
+        "COUNTERSIGN_ADDRESS": "127.0.0.1",
+        "COUNTERSIGN_ADMISSION_PORT": str(ADMISSION_PORT),
+        "COUNTERSIGN_OPERATIONS_PORT": str(OPERATIONS_PORT),
+        "COUNTERSIGN_SHUTDOWN_DELAY": "0",
+        "MALLOC_ARENA_MAX": "2",
+    }
+    command = ["taskset", "-c", SERVER_CORE, sys.executable, "-m", "webhook.cli", "serve"]
+    with _process(command, "server", ADMISSION_PORT, environment) as pid:
+        yield pid
+
+
+@contextmanager
+def _floor(application: str) -> Iterator[int]:
+    certificate, key = WORK / "floor.crt", WORK / "floor.key"
+    if not key.exists():
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc"]
+        _run(*command, "-days", "30", "-subj", "/CN=localhost", "-keyout", key, "-out", certificate)
+    options = ["--loop=uvloop", "--http=httptools", "--log-level=warning", "--no-access-log"]
+    options += [f"--ssl-certfile={certificate}", f"--ssl-keyfile={key}", f"--port={ADMISSION_PORT}"]
+    command = ["taskset", "-c", SERVER_CORE, sys.executable, "-m", "uvicorn", application, *options]
+    with _process(command, "floor", ADMISSION_PORT, {"KEY": str(WORK / "key.pub")}) as pid:
+        yield pid
+
+
+@contextmanager
+def _process(command: Sequence[str], name: str, port: int, environment: dict[str, str] | None = None) -> Iterator[int]:
+    with (WORK / f"{name}.log").open("wb") as log:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=os.environ | (environment or {}), stdout=log, stderr=log, stdin=subprocess.DEVNULL
+        )
+    try:
+        _wait_for(port, process, WORK / f"{name}.log")
+        yield process.pid
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise SystemExit(f"bench: nothing listens on port {port}:\n{log.read_text()[-2000:]}")
+
+
+def _drive(title: str, row: Row, pid: int, scale: float, *, floor: bool = False) -> dict[str, Any]:
+    reviews = max(20, int(row.reviews * scale))
+    options = {
+        "images": WORK / "images.json", "name": title, "registry": REGISTRY, "pid": pid,
+        "url": f"https://127.0.0.1:{ADMISSION_PORT}/validate?timeout=30s",
+        "kind": row.kind, "shape": row.shape, "c": row.concurrency, "delay": row.delay, "n": reviews,
+        "warmup": row.warmup, "start": row.start, "rate": row.rate, "auth": row.auth,
+    }  # fmt: skip
+    words = [word for name, value in options.items() for word in (f"-{name}", str(value))]
+    command = ["taskset", "-c", LOAD_CORE, str(TOOLS / "bench-drive"), *words, *row.extra]
+    result: dict[str, Any] = json.loads(_run(*command, timeout=300).splitlines()[0]) | {"floor": floor}
+    wrong = result["errors"] or (result["allowed"] if row.kind == "unsigned" else result["denied"])
+    if wrong:
+        raise SystemExit(f"bench: {title}: wrong answers: {json.dumps(result, indent=1)}")
+    return result
+
+
+def _memory(pid: int) -> list[dict[str, Any]]:
+    """A server's memory after its first thousand reviews, and after ten thousand."""
+    first = _drive("memory after 1,000 reviews", Row("", concurrency=16, reviews=1000, warmup=0), pid, 1.0)
+    rest = Row("", concurrency=16, reviews=4500, warmup=0, start=1000)
+    _drive("", rest, pid, 1.0)
+    single = Row("", kind="single", concurrency=16, reviews=4500, warmup=0)
+    last = _drive("memory after 10,000 reviews, 4,500 of new repositories", single, pid, 1.0)
+    for result in (first, last):
+        result["sockets"] = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    return [first, last]
+
+
+def _table(results: Sequence[dict[str, Any]]) -> str:
+    asgi = next(r for r in results if r["name"].startswith("bare ASGI"))["cpu_ms_per_review"]
+    verify = next(r for r in results if r["name"].startswith("two GETs"))["cpu_ms_per_review"]
+    lines = [
+        "| case | requests | CPU ms | of constant | of two GETs | p50 ms | p95 | p99 | reviews/s | memory MiB |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for r in results:
+        cpu = r["cpu_ms_per_review"]
+        cells = [
+            ("floor: " if r["floor"] else "") + r["name"], f"{r['registry_per_review']:.2f}", f"{cpu:.3f}",
+            f"{cpu / asgi:.1f}", f"{cpu / verify:.2f}", *(f"{r[q]:.1f}" for q in ("p50_ms", "p95_ms", "p99_ms")),
+            f"{r['per_s']:.0f}", f"{r['rss_after_mib']:.1f}",
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _run(*command: str | Path, cwd: Path = ROOT, timeout: float = 600) -> str:
+    done = subprocess.run(
+        [str(word) for word in command], cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"bench: {command[0]}: status {done.returncode}\n{done.stderr or done.stdout}")
+    return done.stdout
+
+
+if __name__ == "__main__":
+    sys.exit(main())
