@@ -3,6 +3,7 @@
     CountersignError
     ├── MalformedError       the input breaks its own format, or is outside what we accept
     ├── RejectedError        it was examined, and it is wrong
+    │   └── TamperedError    what was served is not what was asked for: other bytes under a digest
     ├── InconclusiveError    it could not be examined: never a proof of anything
     └── OperatorError        a mistake in settings, a policy or on the command line
 
@@ -63,6 +64,13 @@ class MalformedError(CountersignError):
 
 class RejectedError(CountersignError):
     """It was examined, and it is wrong."""
+
+
+class TamperedError(RejectedError):
+    """Bytes came that do not have the digest or the size under which they were asked for (`registry_violation`)."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Code.REGISTRY_VIOLATION, detail)
 
 
 class InconclusiveError(CountersignError):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from webhook.errors import Code, MalformedError
+from webhook.errors import Code, CountersignError, MalformedError, RejectedError
 from webhook.oci import manifest, reference
 from webhook.oci.manifest import (
     DOCKER_LIST,
@@ -56,8 +56,8 @@ def parse(document: object, media_type: str, *, max_entries: int = 10) -> Manife
     return manifest.parse(data, media_type=media_type, digest=OWN, max_entries=max_entries)
 
 
-def refusal(document: object, media_type: str, *, max_entries: int = 10) -> MalformedError:
-    with pytest.raises(MalformedError) as caught:
+def refusal(document: object, media_type: str, *, max_entries: int = 10) -> CountersignError:
+    with pytest.raises((MalformedError, RejectedError)) as caught:
         parse(document, media_type, max_entries=max_entries)
     return caught.value
 
@@ -117,16 +117,6 @@ def test_what_registries_really_serve_is_read(document: Document, media_type: st
 
 
 MALFORMED: dict[str, tuple[object, str]] = {
-    "empty": (b"", OCI_MANIFEST),
-    "not JSON": (b"<html>", OCI_MANIFEST),
-    "not UTF-8": (b'{"a": "\xff"}', OCI_MANIFEST),
-    "truncated": (json.dumps(image()).encode()[:-1], OCI_MANIFEST),
-    "something trails": (json.dumps(image()).encode() + b"{}", OCI_MANIFEST),
-    "NaN": (b'{"layers": NaN}', OCI_MANIFEST),
-    "depth 10,000": (b"[" * 10_000, OCI_MANIFEST),
-    "a name twice": (b'{"schemaVersion": 2, "schemaVersion": 2, "manifests": []}', OCI_INDEX),
-    "an array": ([], OCI_MANIFEST),
-    "null": (None, OCI_MANIFEST),
     "manifest and index, CVE-2021-41190": (image(manifests=[]), OCI_MANIFEST),
     "manifest with null manifests": (image(manifests=None), OCI_MANIFEST),
     "index with layers": (index(layers=[]), OCI_INDEX),
@@ -135,19 +125,11 @@ MALFORMED: dict[str, tuple[object, str]] = {
     "manifest with an artifact's blobs": (image(blobs=[]), OCI_MANIFEST),
     "index served as manifest": (index(), OCI_MANIFEST),
     "manifest served as index": (image(), OCI_INDEX),
-    "Docker manifest served as OCI": (image(mediaType=DOCKER_MANIFEST), OCI_MANIFEST),
-    "OCI manifest served as Docker": (image(), DOCKER_MANIFEST),
-    "mediaType with a parameter": (image(mediaType=f"{OCI_MANIFEST}; charset=utf-8"), OCI_MANIFEST),
-    "mediaType in upper case": (image(mediaType=OCI_MANIFEST.upper()), OCI_MANIFEST),
-    "mediaType empty": (image(mediaType=""), OCI_MANIFEST),
     "mediaType a number": (image(mediaType=2), OCI_MANIFEST),
     "schemaVersion 3": (image(schemaVersion=3), OCI_MANIFEST),
     "schemaVersion text": (image(schemaVersion="2"), OCI_MANIFEST),
     "schemaVersion 2.0": (image(schemaVersion=2.0), OCI_MANIFEST),
     "schemaVersion null": (image(schemaVersion=None), OCI_MANIFEST),
-    "served as HTML": (image(), "text/html"),
-    "served as nothing": (image(), ""),
-    "served with a parameter": (image(), f"{OCI_MANIFEST};x=y"),
     "no config": (without(image(), "config"), OCI_MANIFEST),
     "null config": (image(config=None), OCI_MANIFEST),
     "no layers member": (without(image(), "layers"), OCI_MANIFEST),
@@ -162,6 +144,27 @@ MALFORMED: dict[str, tuple[object, str]] = {
     "annotations an array": (image(annotations=[]), OCI_MANIFEST),
     "annotation a number": (image(annotations={"k": 1}), OCI_MANIFEST),
     "annotation null": (image(annotations={"k": None}), OCI_MANIFEST),
+}
+# What no registry should serve under a digest that it keeps as a manifest.
+VIOLATION: dict[str, tuple[object, str]] = {
+    "empty": (b"", OCI_MANIFEST),
+    "not JSON": (b"<html>", OCI_MANIFEST),
+    "not UTF-8": (b'{"a": "\xff"}', OCI_MANIFEST),
+    "truncated": (json.dumps(image()).encode()[:-1], OCI_MANIFEST),
+    "something trails": (json.dumps(image()).encode() + b"{}", OCI_MANIFEST),
+    "NaN": (b'{"layers": NaN}', OCI_MANIFEST),
+    "depth 10,000": (b"[" * 10_000, OCI_MANIFEST),
+    "a name twice": (b'{"schemaVersion": 2, "schemaVersion": 2, "manifests": []}', OCI_INDEX),
+    "an array": ([], OCI_MANIFEST),
+    "null": (None, OCI_MANIFEST),
+    "Docker manifest served as OCI": (image(mediaType=DOCKER_MANIFEST), OCI_MANIFEST),
+    "OCI manifest served as Docker": (image(), DOCKER_MANIFEST),
+    "mediaType with a parameter": (image(mediaType=f"{OCI_MANIFEST}; charset=utf-8"), OCI_MANIFEST),
+    "mediaType in upper case": (image(mediaType=OCI_MANIFEST.upper()), OCI_MANIFEST),
+    "mediaType empty": (image(mediaType=""), OCI_MANIFEST),
+    "served as HTML": (image(), "text/html"),
+    "served as nothing": (image(), ""),
+    "served with a parameter": (image(), f"{OCI_MANIFEST};x=y"),
 }
 BAD_DESCRIPTOR: dict[str, Document] = {
     "no mediaType": without(descriptor(), "mediaType"),
@@ -190,8 +193,13 @@ BAD_DESCRIPTOR: dict[str, Document] = {
 
 
 @pytest.mark.parametrize(("document", "media_type"), MALFORMED.values(), ids=MALFORMED.keys())
-def test_a_document_that_is_not_what_it_was_served_as_is_malformed(document: object, media_type: str) -> None:
+def test_a_document_that_breaks_the_format_is_malformed(document: object, media_type: str) -> None:
     assert refusal(document, media_type).code is Code.MALFORMED
+
+
+@pytest.mark.parametrize(("document", "media_type"), VIOLATION.values(), ids=VIOLATION.keys())
+def test_a_document_that_is_not_what_it_was_served_as_is_a_violation(document: object, media_type: str) -> None:
+    assert refusal(document, media_type).code is Code.REGISTRY_VIOLATION
 
 
 @pytest.mark.parametrize(
@@ -264,17 +272,17 @@ MEMBERS = st.sampled_from(
 
 
 @given(st.dictionaries(MEMBERS, JSON_VALUES), st.sampled_from(sorted(MANIFESTS | INDEXES)))
-def test_no_document_raises_anything_but_a_malformed_error(members: Document, media_type: str) -> None:
+def test_no_document_raises_anything_but_our_errors(members: Document, media_type: str) -> None:
     whole = {**(index() if media_type in INDEXES else image()), "mediaType": media_type, **members}
     try:
         parse(whole, media_type)
-    except MalformedError:
+    except (MalformedError, RejectedError):
         return
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_raise_anything_but_a_malformed_error(data: bytes) -> None:
-    assert refusal(data, OCI_MANIFEST).code in (Code.MALFORMED, Code.UNSUPPORTED)
+def test_no_bytes_raise_anything_but_our_errors(data: bytes) -> None:
+    assert refusal(data, OCI_MANIFEST).code in (Code.MALFORMED, Code.UNSUPPORTED, Code.REGISTRY_VIOLATION)
 
 
 @given(

@@ -26,7 +26,7 @@ from tests.doubles.registry import (
     times,
 )
 from webhook.demo.registry import Incoming, Outgoing
-from webhook.errors import Code, MalformedError, RejectedError
+from webhook.errors import Code, MalformedError, RejectedError, TamperedError
 from webhook.oci import manifest
 from webhook.oci.manifest import Index, Manifest
 from webhook.oci.reference import Repository, parse_digest
@@ -150,7 +150,7 @@ class TestBodies:
         served = Outgoing(200, (("content-type", manifest.OCI_MANIFEST),), manifest_bytes(annotations={"a": "b"}))
         app.rules.append(lambda request: served if "/manifests/" in request.path else None)
         error = await refusal(registry.fetch_manifest(repository, DIGEST))
-        assert (type(error), error.code) == (RejectedError, Code.REGISTRY_VIOLATION)
+        assert (type(error), error.code) == (TamperedError, Code.REGISTRY_VIOLATION)
 
     @pytest.mark.parametrize(
         "body",
@@ -168,7 +168,7 @@ class TestBodies:
     ) -> None:
         app.rules.append(on("/blobs/", 200, body=body))
         error = await refusal(registry.fetch_blob(repository, BLOB, max_bytes=1000))
-        assert (type(error), error.code) == (RejectedError, Code.REGISTRY_VIOLATION)
+        assert (type(error), error.code) == (TamperedError, Code.REGISTRY_VIOLATION)
 
     async def test_a_compressed_manifest_is_not_decoded(
         self, registry: Registry, repository: Repository, app: HostileRegistry
@@ -221,17 +221,24 @@ class TestBodies:
             pytest.param(MANIFEST, "text/html", id="served as HTML"),
             pytest.param(b"<html>", "text/html; charset=utf-8", id="HTML"),
             pytest.param(b"", manifest.OCI_MANIFEST, id="empty"),
-            pytest.param(MANIFEST.replace(b'"layers"', b'"manifests"'), manifest.OCI_MANIFEST, id="both kinds"),
         ],
     )
-    async def test_bytes_that_have_the_digest_but_are_no_manifest(
+    async def test_bytes_that_have_the_digest_but_are_no_manifest_are_a_violation(
         self, data: bytes, media_type: str, registry: Registry, repository: Repository, app: HostileRegistry
     ) -> None:
         digest = parse_digest(app.push_manifest("team/app", data, media_type))
         error = await refusal(registry.fetch_manifest(repository, digest))
-        assert (type(error), error.code) == (MalformedError, Code.MALFORMED)
+        assert (type(error), error.code) == (RejectedError, Code.REGISTRY_VIOLATION)
         good = app.push_manifest("team/app", manifest_bytes(annotations={"a": "b"}), manifest.OCI_MANIFEST)
         assert isinstance(await registry.fetch_manifest(repository, parse_digest(good)), Manifest)
+
+    async def test_a_document_of_both_kinds_is_malformed(
+        self, registry: Registry, repository: Repository, app: HostileRegistry
+    ) -> None:
+        both = MANIFEST.replace(b'"layers"', b'"manifests"')
+        digest = parse_digest(app.push_manifest("team/app", both, manifest.OCI_MANIFEST))
+        error = await refusal(registry.fetch_manifest(repository, digest))
+        assert (type(error), error.code) == (MalformedError, Code.MALFORMED)
 
     async def test_parameters_of_the_content_type_do_not_matter(
         self, registry: Registry, repository: Repository, app: HostileRegistry

@@ -26,8 +26,8 @@ from tests.policy.build import (
     signer,
     verified,
 )
-from webhook.errors import Code, InconclusiveError, MalformedError
-from webhook.evidence.model import Outcome, Verdict
+from webhook.errors import Code, InconclusiveError, MalformedError, TamperedError
+from webhook.evidence.model import Outcome, Verdict, failed
 from webhook.oci.reference import Digest
 from webhook.policy import decide, reasons, select
 from webhook.policy.decision import ImageDecision, PolicyDecision, Result, Selection, SignerLine
@@ -224,7 +224,7 @@ class TestBlockedKeys:
 
 
 class TestTampering:
-    violation = rejected(Code.REGISTRY_VIOLATION)
+    violation = failed(TamperedError("other bytes than announced"))
 
     def test_denies_in_a_warn_policy(self) -> None:
         one = policy(mode=Mode.WARN, default=rule("a"))
@@ -247,6 +247,11 @@ class TestTampering:
             ),
             pytest.param(
                 policy(mode=Mode.WARN, default=rule("a")), [rejected(INVALID, "a")], id="another key is no tampering"
+            ),
+            pytest.param(
+                policy(mode=Mode.WARN, default=rule("a")),
+                [rejected(Code.REGISTRY_VIOLATION)],
+                id="a page of HTML is no tampering",
             ),
         ],
     )

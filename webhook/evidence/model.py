@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from webhook.errors import Code, CountersignError, InconclusiveError
+from webhook.errors import Code, CountersignError, InconclusiveError, TamperedError
 from webhook.oci.reference import Digest
 from webhook.trust.material import PublicKey
 
@@ -84,6 +84,7 @@ class Outcome:
     evidence: Evidence | None = None
     place: Place | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
+    tampered: bool = False  # it proves that somebody changed what was stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,4 +100,5 @@ def failed(error: CountersignError, *, signer: Signer | None = None, evidence: E
            place: Place | None = None) -> Outcome:  # fmt: skip
     """The outcome that `error` makes: inconclusive where nothing could be examined, rejected otherwise."""
     verdict = Verdict.INCONCLUSIVE if isinstance(error, InconclusiveError) else Verdict.REJECTED
-    return Outcome(verdict, error.code, error.detail, signer, evidence, place)
+    tampered = isinstance(error, TamperedError)
+    return Outcome(verdict, error.code, error.detail, signer, evidence, place, tampered=tampered)

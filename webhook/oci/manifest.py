@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from webhook import untrusted
-from webhook.errors import Code, MalformedError, quote
+from webhook.errors import Code, MalformedError, RejectedError, quote
 from webhook.oci import reference
 from webhook.oci.reference import Digest
 
@@ -74,12 +74,12 @@ def parse(data: bytes, *, media_type: str, digest: Digest, max_entries: int) -> 
 
     `max_entries` bounds layers or manifests; more are `limit_exceeded`.
 
-    Raises: MalformedError.
+    Raises: MalformedError; RejectedError, `registry_violation`, where it is no JSON or served as what it is not.
     """
     is_index = _is_index(media_type)
     what = "index" if is_index else "manifest"
     # Whoever fetched the bytes has bounded them.
-    document = untrusted.as_object(untrusted.parse_json(data, max_bytes=len(data), what=what), what)
+    document = _read(data, what)
     _check_kind(document, media_type, foreign=_FOREIGN_TO_INDEX if is_index else _FOREIGN_TO_MANIFEST, what=what)
     annotations = _annotations(document.get("annotations"), what)
     if is_index:
@@ -103,10 +103,18 @@ def _is_index(media_type: str) -> bool:
         return True
     if media_type in MANIFESTS:
         return False
-    code = Code.UNSUPPORTED if media_type in KNOWN_UNACCEPTED else Code.MALFORMED
-    raise MalformedError(
-        code, f"served as {quote(media_type, max_chars=100)}, which is neither a manifest nor an index"
-    )
+    detail = f"served as {quote(media_type, max_chars=100)}, which is neither a manifest nor an index"
+    if media_type in KNOWN_UNACCEPTED:
+        raise MalformedError(Code.UNSUPPORTED, detail)
+    raise RejectedError(Code.REGISTRY_VIOLATION, detail)
+
+
+def _read(data: bytes, what: str) -> Mapping[str, object]:
+    try:
+        return untrusted.as_object(untrusted.parse_json(data, max_bytes=len(data), what=what), what)
+    except MalformedError as error:
+        # A registry parses what is pushed to it: what it serves as a manifest is JSON.
+        raise RejectedError(Code.REGISTRY_VIOLATION, error.detail) from error
 
 
 def _check_kind(document: Mapping[str, object], media_type: str, *, foreign: frozenset[str], what: str) -> None:
@@ -122,8 +130,8 @@ def _check_kind(document: Mapping[str, object], media_type: str, *, foreign: fro
     own = document.get("mediaType")
     if own is not None and own != media_type:
         found = quote(untrusted.as_string(own, f"{what}.mediaType"), max_chars=100)
-        raise MalformedError(
-            Code.MALFORMED, f"{what}.mediaType: {media_type} expected, as it was served, found {found}"
+        raise RejectedError(
+            Code.REGISTRY_VIOLATION, f"{what}.mediaType: {media_type} expected, as it was served, found {found}"
         )
 
 

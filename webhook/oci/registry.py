@@ -17,7 +17,7 @@ from yarl import URL
 
 from webhook import settings
 from webhook.cache import Cache
-from webhook.errors import Code, InconclusiveError, MalformedError, RejectedError, quote
+from webhook.errors import Code, InconclusiveError, MalformedError, RejectedError, TamperedError, quote
 from webhook.network import Answer, Network
 from webhook.oci import docker_config, manifest, reference
 from webhook.oci.authn import CredentialSource
@@ -155,13 +155,9 @@ class Registry:
             raise _odd(repository, answer)
         if answer.cut or len(answer.body) != descriptor.size:
             found = "more" if answer.cut else str(len(answer.body))
-            raise RejectedError(
-                Code.REGISTRY_VIOLATION, f"{what}: {descriptor.size} bytes announced, {found} served{_encoding(answer)}"
-            )
+            raise TamperedError(f"{what}: {descriptor.size} bytes announced, {found} served{_encoding(answer)}")
         if not descriptor.digest.matches(answer.body):
-            raise RejectedError(
-                Code.REGISTRY_VIOLATION, f"{what}: what was served has another digest{_encoding(answer)}"
-            )
+            raise TamperedError(f"{what}: what was served has another digest{_encoding(answer)}")
         return answer.body
 
     async def fetch_referrers(self, repository: Repository, digest: Digest) -> Referrers:
@@ -226,10 +222,7 @@ class Registry:
         if expected is None:
             return Digest("sha256", hashlib.sha256(answer.body).hexdigest())
         if not expected.matches(answer.body):
-            raise RejectedError(
-                Code.REGISTRY_VIOLATION,
-                f"{what}: what was served has another digest than {expected}{_encoding(answer)}",
-            )
+            raise TamperedError(f"{what}: what was served has another digest than {expected}{_encoding(answer)}")
         return expected
 
     async def _ask_referrers(self, repository: Repository, path: str) -> Answer | None:

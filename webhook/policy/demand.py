@@ -197,7 +197,7 @@ def _is_tampered(found: _Found) -> bool:
     """The registry served other bytes than it announced, and nothing else that was found is whole."""
     if found.selection.policy.tampered is Mode.WARN or found.counted:
         return False
-    return any(o.code is Code.REGISTRY_VIOLATION for o in found.outcomes)
+    return any(o.tampered for o in found.outcomes)
 
 
 def _decision(

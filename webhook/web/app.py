@@ -177,7 +177,11 @@ class Validate:
 
     def _keep(self, entry: Entry) -> None:
         self._metrics.review(entry)
-        self._trail.put(record.compose(entry))
+        try:
+            self._trail.put(record.compose(entry))
+        except Exception:
+            log.exception("review %s was answered but not recorded", entry.request.uid)
+            self._metrics.dropped("record", 1)
 
     async def _refuse(self, send: Send, error: _RefusedError) -> None:
         self._metrics.refused(error.status)
