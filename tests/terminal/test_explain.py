@@ -32,22 +32,22 @@ def policies(tmp_path: Path) -> Path:
     [
         pytest.param(
             f"ghcr.io/acme/shop@{DIGEST[:-1]}0", "shop", "demands rules[0]: ghcr.io/acme matches",
-            'UNDECIDED  signatures decide: what "production" wants must be met', id="rule",
+            'UNDECIDED  signatures decide: "production" must be satisfied', id="rule",
         ),
         pytest.param(
             f"nginx@{DIGEST[:-1]}0", "shop", "demands signers: no rule matches this image",
-            'UNDECIDED  signatures decide: what "production" wants must be met', id="no-rule",
+            'UNDECIDED  signatures decide: "production" must be satisfied', id="no-rule",
         ),
         pytest.param(
             f"nginx@{DIGEST}", "shop", "denies  deny[0]: CVE-2026-0001", "DENIED  blocked: CVE-2026-0001", id="denied",
         ),
         pytest.param(
             "nginx", "shop", "the digest is looked up first",
-            'UNDECIDED  signatures decide: what "production" wants must be met', id="digest-wanted",
+            'UNDECIDED  signatures decide: "production" must be satisfied', id="digest-wanted",
         ),
         pytest.param(
             f"registry.k8s.io/pause@{DIGEST[:-1]}0", "shop", "admits  exemptRegistries: registry.k8s.io is exempt",
-            '  what "trial" wants and does not find becomes a warning', id="exempt",
+            '  whatever is missing for "trial" becomes a warning', id="exempt",
         ),
         pytest.param(
             f"nginx@{DIGEST[:-1]}0", "other", "silent  the namespace is not one of its namespaces",

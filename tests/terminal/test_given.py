@@ -6,6 +6,7 @@ import pytest
 
 from webhook.demo import signing
 from webhook.errors import OperatorError
+from webhook.oci import reference
 from webhook.settings import RegistryHost
 from webhook.terminal import given
 
@@ -51,7 +52,9 @@ def test_a_key_that_is_none_is_refused(tmp_path: Path, content: str, said: str) 
 
 def test_named_hosts_get_only_what_was_said() -> None:
     known = (RegistryHost("registry.example.com", private=True), RegistryHost("127.0.0.1:5000", private=True))
-    hosts = given.hosts(known, insecure=["127.0.0.1:5000"], private=["10.0.0.1", "REGISTRY.corp:443"])
+    hosts = given.hosts(
+        known, asked="ghcr.io/a/b", insecure=["127.0.0.1:5000"], private=["10.0.0.1", "REGISTRY.corp:443"]
+    )
     assert hosts == (
         RegistryHost("registry.example.com", private=True),
         RegistryHost("127.0.0.1:5000", insecure_http=True, private=True, loopback=True),
@@ -60,9 +63,22 @@ def test_named_hosts_get_only_what_was_said() -> None:
     )
 
 
+@pytest.mark.parametrize("host", ["localhost:5000", "127.0.0.1", "127.0.0.2:5000", "[::1]:5000"])
+def test_image_on_loopback_names_its_registry(host: str) -> None:
+    (own,) = given.hosts((), asked=f"{host}/shop/web:1", insecure=[], private=[])
+    assert own == RegistryHost(reference.matching_host(host), insecure_http=True, loopback=True)
+    listed = RegistryHost(reference.matching_host(host))
+    assert given.hosts((listed,), asked=f"{host}/shop/web:1", insecure=[], private=[]) == (listed,)
+
+
+@pytest.mark.parametrize("host", ["localhost.example.com", "127.0.0.1.example.com:5000", "10.0.0.1", "ghcr.io"])
+def test_image_elsewhere_names_nothing(host: str) -> None:
+    assert given.hosts((), asked=f"{host}/shop/web:1", insecure=[], private=[]) == ()
+
+
 @pytest.mark.parametrize(
     "text", ["", "registry", "host.example/path", "https://host.example", "host.example:x", "a b.c"]
 )
 def test_what_is_no_host_is_refused(text: str) -> None:
     with pytest.raises(OperatorError, match="--insecure-registry: "):
-        given.hosts((), insecure=[text], private=[])
+        given.hosts((), asked="ghcr.io/a/b", insecure=[text], private=[])

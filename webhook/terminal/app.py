@@ -21,7 +21,7 @@ from typer.main import get_command
 
 from webhook import settings
 from webhook.errors import OperatorError
-from webhook.policy.mistakes import PolicyErrors
+from webhook.policy.syntax.mistakes import PolicyErrors
 from webhook.terminal import explain as explain_command
 from webhook.terminal import lint as lint_command
 from webhook.terminal import logs
@@ -44,6 +44,7 @@ Examples:
   countersign demo
   countersign verify ghcr.io/acme/shop:1.4 --key release.pub
   countersign policy lint policies/
+  countersign serve --policies policies/
 
 Documentation: https://countersign.dev/docs""",
 )
@@ -145,7 +146,7 @@ Examples:
   countersign verify ghcr.io/acme/shop:1.4 --key release.pub
   countersign verify ghcr.io/acme/shop:1.4 --policy production.yaml --namespace shop
   countersign verify ghcr.io/acme/shop@sha256:... --key release.pub --output json | jq .verdict
-  countersign verify 127.0.0.1:5000/shop:1.4 --key release.pub --insecure-registry 127.0.0.1:5000
+  countersign verify registry.corp:5000/shop:1.4 --key release.pub --insecure-registry registry.corp:5000
 
 \b
 Exit code: 0 admitted, 1 denied, 2 could not tell, or a mistake in usage.""",
@@ -226,11 +227,11 @@ def demo(
 
 @app.command(
     add_help_option=False,
-    short_help="Run the webhook until SIGTERM.",
+    short_help="Run the webhook until SIGTERM; see countersign serve --help.",
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )
 def serve(context: typer.Context) -> int:
-    """Run the webhook until SIGTERM. Listed for the overview: the entry point goes straight to the server."""
+    """Listed for the overview: the entry point goes straight to the server, and so does `countersign serve --help`."""
     from webhook import runtime
 
     return runtime.main(context.args)

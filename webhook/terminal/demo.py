@@ -79,12 +79,12 @@ def _conclude(scenes: int, wrong: list[str], paper: Paper) -> None:
 
 def _invite(on: Stage, paper: Paper) -> None:
     signed, denied = on.cases[0], next(case for case in on.cases if not case.admitted)
-    verify, plain = f"{_program()} verify", f"--insecure-registry {on.registry}"
+    verify = f"{_program()} verify"
     paper.blank()
     paper.line(("Now you, ", STRONG), "in another terminal:")
     for comment, command in (
-        ("why a signature counts", (f"{verify} {signed.reference}", f"--key {on.key_file}", plain)),
-        ("why an image is denied", (f"{verify} {denied.reference}", f"--policy {on.policy_file}", plain)),
+        ("why a signature counts", (f"{verify} {signed.reference}", f"--key {on.key_file}")),
+        ("why an image is denied", (f"{verify} {denied.reference}", f"--policy {on.policy_file}")),
         ("ask the webhook as an API server does", on.curl(denied)),
         ("edit the policy: it is in force as soon as it is saved", (f"${{EDITOR:-vi}} {on.policy_file}",)),
         ("the audit trail: one line of JSON per review", (f"tail -f {on.audit_file}",)),

@@ -115,7 +115,7 @@ def _write_explanation(
     if outcome.code is Code.NO_POLICY or outcome.result is Result.UNMATCHED:
         paper.line("so the setting noMatch decides (COUNTERSIGN_NO_MATCH: deny, warn or allow)", indent=2)
     if outcome.result not in REFUSED and (warning := _named(s for s in stands if s.demands)):
-        paper.line(f"what {warning} wants and does not find becomes a warning", indent=2)
+        paper.line(f"whatever is missing for {warning} becomes a warning", indent=2)
 
 
 def _write_stand(stand: _Stand, paper: Paper) -> None:
@@ -157,7 +157,7 @@ def _says(stand: _Stand) -> str:
 def _open(stands: Sequence[_Stand]) -> str:
     """What it still depends on."""
     if enforcing := _named(s for s in stands if s.demands and s.enforces):
-        return f"signatures decide: what {enforcing} wants must be met"
+        return f"signatures decide: {enforcing} must be satisfied"
     return f"the digest decides: {_named(s for s in stands if s.selection.needs_digest)} names digests"
 
 

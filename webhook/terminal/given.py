@@ -6,6 +6,7 @@ Keys make a policy for one run: any of them, in every namespace. A mistake is an
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -84,10 +85,17 @@ def _load_key(path: Path) -> material.PublicKey:
 
 
 def hosts(
-    known: Sequence[RegistryHost], *, insecure: Sequence[str], private: Sequence[str]
+    known: Sequence[RegistryHost], *, asked: str, insecure: Sequence[str], private: Sequence[str]
 ) -> tuple[RegistryHost, ...]:
-    """`known`, and over it what the command line says of single hosts. Raises: OperatorError."""
+    """`known`, and over it what the command line says of single hosts. Raises: OperatorError.
+
+    A registry on loopback is named by the image `asked` for itself, and spoken to in plain HTTP unless it is known
+    otherwise, as other registry clients do: whoever types the image sits at the machine that it means.
+    """
     named = {host.host: host for host in known}
+    own = reference.matching_host(_parse(asked, "IMAGE").repository.host)
+    if own not in named and _is_loopback(own):
+        named[own] = RegistryHost(own, insecure_http=True, loopback=True)
     for text in insecure:
         host = _host(text, "--insecure-registry")
         named[host] = replace(named.get(host, RegistryHost(host)), insecure_http=True, loopback=True, private=True)
@@ -95,6 +103,14 @@ def hosts(
         host = _host(text, "--private-registry")
         named[host] = replace(named.get(host, RegistryHost(host)), private=True)
     return tuple(named.values())
+
+
+def _is_loopback(host: str) -> bool:
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
+    try:
+        return ipaddress.ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return name == "localhost"
 
 
 def _host(text: str, option: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from webhook import settings
 from webhook.policy import lint as findings
 from webhook.policy.lint import Finding
-from webhook.policy.mistakes import Mistake, PolicyErrors
+from webhook.policy.syntax.mistakes import Mistake, PolicyErrors
 from webhook.terminal import given
 from webhook.terminal.facts import Document
 from webhook.terminal.paper import BAD, GOOD, STRONG, UNSURE, Output, Paper

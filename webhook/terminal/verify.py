@@ -50,7 +50,7 @@ def run(wanted: Wanted, configured: Settings, *, output: Output, paper: Paper) -
         raise OperatorError("one of --key and --policy expected: what should the image be held against?")
     given.image(wanted.image)
     policies = given.keys(wanted.keys) if wanted.keys else given.policies(wanted.policies, configured.policy)
-    hosts = given.hosts(configured.registry.hosts, insecure=wanted.insecure, private=wanted.private)
+    hosts = given.hosts(configured.registry.hosts, asked=wanted.image, insecure=wanted.insecure, private=wanted.private)
     configured = replace(configured, registry=replace(configured.registry, hosts=hosts))
     result = asyncio.run(_verify(wanted, policies, configured))
     if output is Output.JSON:
