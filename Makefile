@@ -37,6 +37,7 @@ format: .venv/development  ## rewrite the code in its one form
 	.venv/bin/ruff format
 
 bench: .venv/development  ## speed and memory, as in docs/performance.md
+	@make --no-print-directory --silent -f tests/cluster/tools/Makefile BIN=.tools/bin bench
 	.venv/bin/python -m tests.bench.run
 
 e2e: .venv/development tools packages  ## only the tests on a real cluster
