@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import pytest
 import yaml
 
-from tests.doubles.registry import registry_for, running
+from tests.doubles.registry import HostileRegistry, on, registry_for, running
+from tests.doubles.verifying import (
+    NAME,
+    NOW,
+    PIPELINE,
+    RELEASE,
+    STRANGER,
+    Cluster,
+    opened,
+    told,
+    trusted,
+)
 from webhook import settings
 from webhook.demo import signing
-from webhook.demo.registry import MemoryRegistry, digest_of
+from webhook.demo.content import digest_of
+from webhook.demo.registry import MemoryRegistry
 from webhook.errors import Code
 from webhook.evidence.collect import Collector
 from webhook.evidence.model import Place
@@ -24,93 +33,13 @@ from webhook.policy import document
 from webhook.policy.decision import ImageDecision, Result
 from webhook.policy.model import PolicySet
 from webhook.settings import NoMatch
-from webhook.verification import Pending, Verifier
-
-NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
-RELEASE, PIPELINE, STRANGER = signing.new_key(), signing.new_key("p384"), signing.new_key()
-NAME = "pay/api"
-DEADLINE = 20.0  # seconds; far more than any of this takes
-
-
-@dataclass
-class Cluster:
-    """A registry, and a verifier that may dial it."""
-
-    host: str
-    stored: MemoryRegistry
-    verifier: Verifier
-    policies: list[dict[str, object]] = field(default_factory=list)
-
-    def image(self, text: str = "an image", *, tag: str = "1") -> str:
-        """Pushes an image of its own; returns its digest."""
-        layer = self.stored.push_blob(NAME, text.encode())
-        body = json.dumps({"schemaVersion": 2, "mediaType": manifest.OCI_MANIFEST, "annotations": {"layer": layer}})
-        return self.stored.push_manifest(NAME, body.encode(), manifest.OCI_MANIFEST, tag=tag)
-
-    def sign(self, digest: str, *keys: signing.SigningKey, subject: str = "") -> None:
-        signed = None
-        for key in keys:
-            signed = signing.sign_legacy(key, subject or digest, NAME, onto=signed)
-        assert signed is not None
-        for blob in signed.blobs:
-            self.stored.push_blob(NAME, blob)
-        tag = f"{digest.replace(':', '-')}.sig"
-        self.stored.push_manifest(NAME, signed.manifest, manifest.OCI_MANIFEST, tag=tag)
-
-    def bundle(self, digest: str, key: signing.SigningKey) -> None:
-        size = len(self.stored.repository(NAME).manifests[digest].data)
-        signed = signing.sign_bundle(key, digest, {"mediaType": manifest.OCI_MANIFEST, "digest": digest, "size": size})
-        for blob in signed.blobs:
-            self.stored.push_blob(NAME, blob)
-        self.stored.push_manifest(NAME, signed.manifest, manifest.OCI_MANIFEST)
-
-    def policy(self, name: str = "production", **spec: object) -> None:
-        spec = {"mode": "enforce", "trustedKeys": [trusted("release", RELEASE)]} | spec
-        self.policies.append(
-            {"apiVersion": "countersign.dev/v1", "kind": "TrustPolicy", "metadata": {"name": name}, "spec": spec}
-        )
-
-    async def verify(
-        self, reference: str, *, namespace: str = "shop", seconds: float = DEADLINE, now: datetime = NOW
-    ) -> ImageDecision:
-        if not reference.startswith(("registry.", "127.")):
-            reference = f"{self.host}/{NAME}{reference}"
-        text = yaml.safe_dump_all(self.policies).encode()
-        parsed = document.parse(text, origin="policies.yaml", now=NOW) if self.policies else ()
-        policies = PolicySet(parsed, "revision", "policies.yaml")
-        begun = self.verifier.begin(reference, paths=(), namespace=namespace, policies=policies, now=now)
-        if isinstance(begun, Pending):
-            begun = await self.verifier.finish(begun, deadline=asyncio.get_running_loop().time() + seconds)
-        return begun
-
-
-def trusted(name: str, key: signing.SigningKey) -> dict[str, str]:
-    return {"name": name, "publicKey": key.public_pem}
-
-
-@contextlib.asynccontextmanager
-async def opened(no_match: NoMatch = NoMatch.DENY) -> AsyncIterator[Cluster]:
-    stored = MemoryRegistry()
-    async with running(stored) as host, registry_for(host) as registry:
-        collector = Collector(registry=registry, limits=settings.Evidence(), observe=lambda stage, seconds: None)
-        verifier = Verifier(
-            registry=registry,
-            collector=collector,
-            policy=settings.Policy(no_match=no_match),
-            observe=lambda stage, seconds: None,
-        )
-        yield Cluster(host, stored, verifier)
-        await collector.close()
+from webhook.verification import Verifier
 
 
 @pytest.fixture
 async def cluster() -> AsyncIterator[Cluster]:
     async with opened() as cluster:
         yield cluster
-
-
-def told(decision: ImageDecision) -> tuple[Result, Code | None]:
-    return decision.result, decision.code
 
 
 @pytest.mark.parametrize("form", ["legacy", "bundle"])
@@ -167,6 +96,22 @@ async def test_good_bundle_counts_beside_a_bad_legacy_signature(cluster: Cluster
     assert told(await cluster.verify(f"@{digest}")) == (Result.VERIFIED, None)
 
 
+async def test_bundle_of_a_stranger_does_not_count(cluster: Cluster) -> None:
+    cluster.policy()
+    digest = cluster.image()
+    cluster.bundle(digest, STRANGER)
+    assert told(await cluster.verify(f"@{digest}")) == (Result.DENIED, Code.SIGNATURE_INVALID)
+    cluster.bundle(digest, RELEASE)
+    assert told(await cluster.verify(f"@{digest}")) == (Result.VERIFIED, None)
+
+
+async def test_copied_bundle_is_of_another_image(cluster: Cluster) -> None:
+    cluster.policy()
+    signed, other = cluster.image("signed", tag="1"), cluster.image("other", tag="2")
+    cluster.bundle(other, RELEASE, of=signed)
+    assert told(await cluster.verify(f"@{other}")) == (Result.DENIED, Code.SUBJECT_MISMATCH)
+
+
 async def test_copied_signature_is_of_another_image(cluster: Cluster) -> None:
     cluster.policy()
     signed, other = cluster.image("signed", tag="1"), cluster.image("other", tag="2")
@@ -178,6 +123,7 @@ async def test_copied_signature_is_of_another_image(cluster: Cluster) -> None:
     ("require", "keys", "code"),
     [
         ("any", [PIPELINE], None),
+        ("any", [STRANGER], Code.SIGNATURE_INVALID),
         ("all", [RELEASE, PIPELINE], None),
         ("all", [RELEASE], Code.NOT_ENOUGH_SIGNERS),
         ("all", [RELEASE, RELEASE], Code.NOT_ENOUGH_SIGNERS),
@@ -228,13 +174,19 @@ async def test_warn_policy_denies_tampering(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize(
-    ("no_match", "result"),
-    [(NoMatch.DENY, Result.DENIED), (NoMatch.WARN, Result.WARNED), (NoMatch.ALLOW, Result.UNMATCHED)],
+    ("no_match", "result", "code"),
+    [
+        (NoMatch.DENY, Result.DENIED, Code.NO_POLICY),
+        (NoMatch.WARN, Result.WARNED, Code.NO_POLICY),
+        (NoMatch.ALLOW, Result.UNMATCHED, None),
+    ],
 )
-async def test_no_policy_follows_no_match_without_a_request(no_match: NoMatch, result: Result) -> None:
+async def test_no_policy_follows_no_match_without_a_request(
+    no_match: NoMatch, result: Result, code: Code | None
+) -> None:
     async with opened(no_match) as cluster:
         decision = await cluster.verify("registry.example.com/app:1")
-        assert decision.result is result
+        assert told(decision) == (result, code)
         assert "policies.yaml" in decision.detail
         assert not cluster.stored.requests
 
@@ -243,7 +195,7 @@ async def test_exempt_registry_needs_no_request(cluster: Cluster) -> None:
     cluster.policy(exemptRegistries=["registry.k8s.io"])
     assert told(await cluster.verify("registry.k8s.io/pause:3.10")) == (Result.EXEMPT, None)
     near_miss = await cluster.verify("registry.k8s.io.example.com/pause:3.10")
-    assert near_miss.result is Result.DENIED or near_miss.result is Result.ERROR
+    assert told(near_miss) == (Result.ERROR, Code.REGISTRY_UNAVAILABLE)
     assert not cluster.stored.requests
 
 
@@ -298,6 +250,7 @@ async def test_exception_admits_until_it_ends_and_says_so(cluster: Cluster) -> N
         assert told(decision) == (Result.EXCEPTION, None)
         assert "vendor is late" in decision.warnings[0]
     assert (await cluster.verify(f"@{digest}", namespace="other")).code is Code.NO_SIGNATURE
+    assert (await cluster.verify(f"@{cluster.image('other', tag='2')}")).code is Code.NO_SIGNATURE
     later = datetime(2026, 12, 2, tzinfo=UTC)
     assert (await cluster.verify(f"@{digest}", now=later)).code is Code.NO_SIGNATURE
 
@@ -342,6 +295,7 @@ class Outage(MemoryRegistry):
 @pytest.mark.parametrize(
     ("choice", "seen_before", "result"),
     [
+        ("deny", False, Result.ERROR),
         ("deny", True, Result.ERROR),
         ("known", True, Result.VERIFIED),
         ("known", False, Result.ERROR),
@@ -371,6 +325,20 @@ async def test_outage_follows_on_unavailable(choice: str, seen_before: bool, res
         await collector.close()
 
 
+async def test_an_outage_of_one_place_admits_nothing_that_another_place_speaks_against() -> None:
+    stored = HostileRegistry()
+    async with opened(stored=stored) as cluster:
+        cluster.policy(rules=[{"images": [cluster.host], "onUnavailable": "allow"}])
+        digest = cluster.image()
+        stored.rules.append(on("/v2/", 503))
+        assert (await cluster.verify(f"@{digest}")).result is Result.WARNED
+        cluster.sign(digest, STRANGER)
+        stored.rules[:] = [on("/referrers/", 503)]
+        assert told(await cluster.verify(f"@{digest}")) == (Result.ERROR, Code.REGISTRY_UNAVAILABLE)
+        stored.rules[:] = [on("/v2/", 403)]
+        assert told(await cluster.verify(f"@{digest}")) == (Result.ERROR, Code.ACCESS_DENIED)
+
+
 async def test_known_digest_counts_for_the_keys_that_signed_it_only() -> None:
     stored = Outage()
     async with running(stored) as host, registry_for(host) as registry:
@@ -390,11 +358,14 @@ async def test_known_digest_counts_for_the_keys_that_signed_it_only() -> None:
         await collector.close()
 
 
-async def test_large_bundle_is_judged_in_a_thread_all_the_same(cluster: Cluster) -> None:
+@pytest.mark.parametrize(("key", "code"), [(RELEASE, None), (STRANGER, Code.SIGNATURE_INVALID)], ids=["good", "bad"])
+async def test_large_bundle_is_judged_in_a_thread_all_the_same(
+    cluster: Cluster, key: signing.SigningKey, code: Code | None
+) -> None:
     cluster.policy()
     digest = cluster.image()
     stored = cluster.stored.repository(NAME)
-    cluster.bundle(digest, RELEASE)
+    cluster.bundle(digest, key)
     large = next(found for found, data in stored.blobs.items() if b"dsseEnvelope" in data)
     data = stored.blobs.pop(large) + b" " * (100 * 1024)
     stored.blobs[digest_of(data)] = data
@@ -404,4 +375,4 @@ async def test_large_bundle_is_judged_in_a_thread_all_the_same(cluster: Cluster)
             fields["layers"][0] |= {"digest": digest_of(data), "size": len(data)}
             del stored.manifests[name]
             cluster.stored.push_manifest(NAME, json.dumps(fields).encode(), manifest.OCI_MANIFEST)
-    assert told(await cluster.verify(f"@{digest}")) == (Result.VERIFIED, None)
+    assert (await cluster.verify(f"@{digest}")).code is code

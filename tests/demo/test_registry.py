@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from tests.doubles.registry import running
-from webhook.demo.registry import OCI_INDEX, MemoryRegistry, digest_of
+from webhook.demo.content import digest_of
+from webhook.demo.registry import OCI_INDEX, MemoryRegistry
 
 MEDIA_TYPE = "application/vnd.oci.image.manifest.v1+json"
 BLOB = b"a layer of some bytes"

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from tests.doubles.registry import HostileRegistry, Rule
-from webhook.demo.registry import digest_of
+from webhook.demo.content import digest_of
 from webhook.errors import CountersignError
 from webhook.oci import manifest
 from webhook.oci.manifest import Descriptor

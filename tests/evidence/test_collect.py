@@ -14,7 +14,8 @@ import pytest
 from tests.doubles.registry import registry_for, running
 from webhook import settings
 from webhook.demo import signing
-from webhook.demo.registry import OCI_INDEX, MemoryRegistry, StoredManifest, digest_of
+from webhook.demo.content import digest_of
+from webhook.demo.registry import OCI_INDEX, MemoryRegistry, StoredManifest
 from webhook.errors import Code
 from webhook.evidence.collect import Collector
 from webhook.evidence.model import Evidence, Form, Outcome, Place, Verdict

@@ -15,7 +15,7 @@ import pytest
 
 from tests.doubles.image import CONFIG, LAYER, MANIFEST, refusal
 from tests.doubles.registry import client, listed
-from webhook.demo.registry import digest_of
+from webhook.demo.content import digest_of
 from webhook.errors import Code
 from webhook.oci import docker_config, manifest
 from webhook.oci.docker_config import DockerConfig

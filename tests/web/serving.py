@@ -67,9 +67,11 @@ class Serving:
 
 
 @asynccontextmanager
-async def serving(folder: Path, configured: Settings | None = None, *, mode: str = "enforce") -> AsyncIterator[Serving]:
-    """The webhook answers, with one policy: a key that signed nothing, and registry.k8s.io exempt."""
-    write_policy(folder / "policies", mode=mode)
+async def serving(
+    folder: Path, configured: Settings | None = None, *, mode: str = "enforce", key: str | None = None
+) -> AsyncIterator[Serving]:
+    """The webhook answers, with one policy: registry.k8s.io exempt, and `key`, or one that signed nothing."""
+    write_policy(folder / "policies", mode=mode, key=key)
     configured = configured or Settings()
     server = replace(
         configured.server,
@@ -103,17 +105,17 @@ async def serving(folder: Path, configured: Settings | None = None, *, mode: str
             await running
 
 
-def write_policy(folder: Path, *, mode: str = "enforce") -> None:
+def write_policy(folder: Path, *, mode: str = "enforce", key: str | None = None) -> None:
     folder.mkdir(exist_ok=True)
-    key = ec.generate_private_key(ec.SECP256R1()).public_key()
-    pem = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
+    public = ec.generate_private_key(ec.SECP256R1()).public_key()
+    pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
     policy = {
         "apiVersion": "countersign.dev/v1",
         "kind": "TrustPolicy",
         "metadata": {"name": "test"},
         "spec": {
             "mode": mode,
-            "trustedKeys": [{"name": "release", "publicKey": pem}],
+            "trustedKeys": [{"name": "release", "publicKey": key or pem}],
             "exemptRegistries": ["registry.k8s.io"],
         },
     }

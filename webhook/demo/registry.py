@@ -7,7 +7,6 @@ and unprotected, so it belongs on loopback; one that misbehaves is for others to
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import uuid
@@ -16,6 +15,8 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
+
+from webhook.demo.content import digest_of
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -240,11 +241,6 @@ class MemoryRegistry:
         return Outgoing(200, (("content-type", "application/json"),), json.dumps(document).encode())
 
 
-def digest_of(data: bytes) -> str:
-    """The sha256 digest of `data`, as text."""
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
-
-
 async def read(scope: Scope, receive: Receive) -> Incoming:
     """The request of an ASGI scope, read to its end."""
     parts = []
@@ -294,7 +290,7 @@ def _kind_of(method: str, kind: str) -> str:
 def _fields(data: bytes) -> dict[str, Any] | None:
     try:
         fields = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return fields if isinstance(fields, dict) else None
 

@@ -27,6 +27,7 @@ MAX_ASKS = 3  # as is known, as is asked, with a renewed token
 CLIENT_ID = "countersign"
 
 _URL = _BEARER_VALUE = re.compile(r"[\x21-\x7e]+")
+_AS_RECEIVED = "surrogateescape"  # bytes of a header that are no UTF-8 go back as they came
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -251,7 +252,7 @@ def fetch_token(plan: TokenPlan) -> Generator[TokenRequest, tuple[int, bytes], T
 def _get(plan: TokenPlan) -> TokenRequest:
     url = urlsplit(plan.realm)
     fields = [("service", plan.service)] if plan.service else []
-    query = urlencode([*fields, ("scope", plan.scope)])
+    query = urlencode([*fields, ("scope", plan.scope)], errors=_AS_RECEIVED)
     credential = plan.credential
     known = credential.username or credential.password
     return TokenRequest(
@@ -268,7 +269,9 @@ def _post(plan: TokenPlan) -> TokenRequest:
         "scope": plan.scope,
         "refresh_token": plan.credential.identity_token,
     }
-    return TokenRequest(url=plan.realm.partition("#")[0], authorization=None, form=urlencode(form).encode("ascii"))
+    return TokenRequest(
+        url=plan.realm.partition("#")[0], authorization=None, form=urlencode(form, errors=_AS_RECEIVED).encode("ascii")
+    )
 
 
 def _parse_token(body: bytes, plan: TokenPlan) -> Token:

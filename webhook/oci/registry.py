@@ -7,6 +7,7 @@ through is left to `transport`. spec: OCI distribution 1.1; Docker registry toke
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import re
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 FACT_LIFETIME = 3600.0  # seconds; what is learned of a host only changes the order of asking
 HOSTS_MAX = 1024
 REPOSITORIES_MAX = 10_000
+OFF_LOOP_BYTES = 64 * settings.KIB  # 4 MiB of JSON take a third of a second to read: in a thread, all others go on
 MAX_PAGE_ENTRIES = 20_000  # of one page; more than fit into its bytes
 
 _HIDDEN = frozenset(("NAME_UNKNOWN", "DENIED", "UNAUTHORIZED"))
@@ -123,12 +125,7 @@ class Registry:
             raise _odd(repository, answer)
         self._note_read(repository)
         digest = self._digest_of(answer, repository, name)
-        return manifest.parse(
-            answer.body,
-            media_type=_media_type(answer),
-            digest=digest,
-            max_entries=self._limits.manifest_max_entries,
-        )
+        return await _parse(answer, _media_type(answer), digest, self._limits.manifest_max_entries)
 
     async def fetch_blob(self, repository: Repository, descriptor: Descriptor, *, max_bytes: int) -> bytes:
         """The bytes that `descriptor` speaks of, size and digest checked; inlined data is used where it is right.
@@ -167,16 +164,18 @@ class Registry:
         """
         path: str | None = f"referrers/{digest}"
         found: list[Descriptor] = []
+        read = 0
         for page in range(self._limits.referrers_max_pages):
             assert path is not None
             answer = await self._ask_referrers(repository, path)
             if answer is None:
                 return _no_referrers(repository, page)
-            found += self._parse_referrers(repository, answer)
+            found += await self._parse_referrers(repository, answer)
+            read += len(answer.body)
             if len(found) > self._limits.referrers_max:
                 return Referrers(supported=True, manifests=tuple(found[: self._limits.referrers_max]), truncated=True)
             path = _next_page(answer, repository)
-            if path is None:
+            if path is None or read > self._limits.manifest_max_bytes:
                 break
         return Referrers(supported=True, manifests=tuple(found), truncated=path is not None)
 
@@ -243,7 +242,7 @@ class Registry:
             raise _odd(repository, answer)
         return answer
 
-    def _parse_referrers(self, repository: Repository, answer: Answer) -> tuple[Descriptor, ...]:
+    async def _parse_referrers(self, repository: Repository, answer: Answer) -> tuple[Descriptor, ...]:
         what = f"the referrers that {quote(str(repository))} lists"
         if answer.cut:
             raise MalformedError(
@@ -252,9 +251,7 @@ class Registry:
             )
         digest = Digest("sha256", hashlib.sha256(answer.body).hexdigest())
         try:
-            index = manifest.parse(
-                answer.body, media_type=manifest.OCI_INDEX, digest=digest, max_entries=MAX_PAGE_ENTRIES
-            )
+            index = await _parse(answer, manifest.OCI_INDEX, digest, MAX_PAGE_ENTRIES)
         except MalformedError as error:
             if error.code is Code.LIMIT_EXCEEDED:
                 raise
@@ -276,6 +273,14 @@ class Registry:
             self._without_referrers.put(reference.matching_host(repository.host), True, FACT_LIFETIME)
         else:
             self._facts.put(repository, _Fact.NO_REFERRERS, FACT_LIFETIME)
+
+
+async def _parse(answer: Answer, media_type: str, digest: Digest, max_entries: int) -> Manifest | Index:
+    if len(answer.body) <= OFF_LOOP_BYTES:
+        return manifest.parse(answer.body, media_type=media_type, digest=digest, max_entries=max_entries)
+    return await asyncio.to_thread(
+        manifest.parse, answer.body, media_type=media_type, digest=digest, max_entries=max_entries
+    )
 
 
 def _announced(answer: Answer, repository: Repository) -> Digest | None:
