@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from webhook.policy import schema
+from webhook.policy.syntax import schema
 
 if __name__ == "__main__":
     Path(__file__).with_name("trustpolicy.schema.json").write_text(json.dumps(schema.json_schema(), indent=2) + "\n")

@@ -152,6 +152,9 @@ def test_a_reader_takes_its_own_kind_only(kind: str, given_kind: str) -> None:
 
 def test_null_is_called_null() -> None:
     assert refusal(lambda: untrusted.as_string(None, "x")).detail == "x: a string expected, found null"
+    values: tuple[object, ...] = ({}, [], "", True, 1, 1.5)
+    found = [untrusted.kind_of(value) for value in values]
+    assert found == ["an object", "an array", "a string", "a boolean", "a number", "a number"]
 
 
 def test_one_entry_too_many_is_a_limit() -> None:

@@ -29,7 +29,7 @@ import prometheus_client
 import uvloop
 from starlette.types import ASGIApp
 
-from webhook import settings
+from webhook import environment, settings
 from webhook.admission.handler import Handler
 from webhook.admission.places import Places
 from webhook.audit.sinks import JsonLog, Metrics
@@ -167,11 +167,11 @@ class Service:
 def main(arguments: Sequence[str]) -> int:
     """`countersign serve`: the exit code, when the process has served."""
     log_to_stderr()
-    for name in settings.unknown_variables(os.environ):
+    for name in environment.unknown_variables(os.environ):
         log.warning("%s is no setting of this version", name)
     try:
         given = vars(_parser().parse_args(arguments))
-        serve(settings.from_environment(os.environ, {name: text for name, text in given.items() if text is not None}))
+        serve(environment.read(os.environ, {name: text for name, text in given.items() if text is not None}))
     except OperatorError as error:
         print(f"countersign: {error}", file=sys.stderr)  # noqa: T201 - one line for whoever started this
         return USAGE
@@ -287,5 +287,5 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     for variable, metavar, text in FLAGS:
-        parser.add_argument(settings.flag_of(variable), dest=variable, metavar=metavar, help=text)
+        parser.add_argument(environment.flag_of(variable), dest=variable, metavar=metavar, help=text)
     return parser

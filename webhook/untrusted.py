@@ -16,6 +16,8 @@ from typing import NoReturn
 
 from webhook.errors import Code, MalformedError, quote
 
+MAX_VALUES = 250_000  # of one document: reading holds up everything else, and a value may take 60 bytes of memory
+
 
 def parse_json(data: bytes, *, max_bytes: int, what: str) -> object:
     """The value of a JSON text of at most `max_bytes`; `what` names the document in errors.
@@ -24,6 +26,7 @@ def parse_json(data: bytes, *, max_bytes: int, what: str) -> object:
     """
     if len(data) > max_bytes:
         raise MalformedError(Code.LIMIT_EXCEEDED, f"{what}: {len(data)} bytes, at most {max_bytes} are read")
+    check_values(data, max_values=MAX_VALUES, what=what)
     try:
         return _decode(data)
     except RecursionError:
@@ -37,6 +40,12 @@ def _decode(data: bytes) -> object:
     if _MAYBE_SURROGATE.search(data):
         json.dumps(value, ensure_ascii=False).encode("utf-8")  # RFC 8259 8.2: half a surrogate pair is no text
     return value
+
+
+def check_values(data: bytes, *, max_values: int, what: str) -> None:
+    """Reading the JSON text `data` makes no more than about `max_values` values. Raises: MalformedError."""
+    if len(data) > max_values and sum(map(data.count, (b",", b"[", b"{"))) > max_values:
+        raise MalformedError(Code.LIMIT_EXCEEDED, f"{what}: at most {max_values} values are read")
 
 
 def as_object(value: object, what: str) -> Mapping[str, object]:
@@ -67,6 +76,11 @@ def as_integer(value: object, what: str) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     raise _mistyped(value, "an integer", what)
+
+
+def kind_of(value: object) -> str:
+    """What a JSON value is, for a message; members that are absent count as null."""
+    return _KINDS.get(type(value), "a number")
 
 
 def decode_base64(text: str, what: str) -> bytes:
@@ -101,9 +115,9 @@ def _refuse_constant(text: str) -> NoReturn:
 
 
 def _mistyped(value: object, expected: str, what: str) -> MalformedError:
-    found = "null" if value is None else type(value).__name__
-    return MalformedError(Code.MALFORMED, f"{what}: {expected} expected, found {found}")
+    return MalformedError(Code.MALFORMED, f"{what}: {expected} expected, found {kind_of(value)}")
 
 
+_KINDS = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
 _MAYBE_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")

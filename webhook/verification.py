@@ -92,6 +92,12 @@ class Verifier:
             examination.fail(InconclusiveError(Code.INTERNAL_ERROR, "the examination failed; the log says why"))
         return examination.decide()
 
+    def give_up(self, pending: Pending, error: InconclusiveError) -> ImageDecision:
+        """The decision on an image that nobody began to examine, for a reason of ours."""
+        examination = Examination(self, pending)
+        examination.fail(error)
+        return examination.decide()
+
 
 class Examination:
     """One image under examination: what is demanded of it, and what was found so far."""
@@ -210,7 +216,7 @@ class Known:
         return signers if time.monotonic() - since < self._limits.known_lifetime else frozenset()
 
     def add(self, image: tuple[str, Digest | None], outcomes: Iterable[Outcome]) -> None:
-        verified = frozenset(o.signer.identity for o in outcomes if o.signer and o.verdict is Verdict.VERIFIED)
+        verified = frozenset(o.signer.known_as for o in outcomes if o.signer and o.verdict is Verdict.VERIFIED)
         if not verified:
             return
         self._verified.pop(image, None)

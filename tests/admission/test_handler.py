@@ -52,6 +52,9 @@ class GatedVerifier(Verifier):
             self.running[pending.namespace] -= 1
         return ImageDecision(pending.reference.text, pending.paths, None, Result.VERIFIED, None, "")
 
+    def give_up(self, pending: Pending, error: InconclusiveError) -> ImageDecision:
+        return ImageDecision(pending.reference.text, pending.paths, None, Result.ERROR, error.code, error.detail)
+
 
 class Desk:
     """A handler with its surroundings."""
@@ -184,11 +187,11 @@ async def test_a_greedy_namespace_leaves_places_for_others() -> None:
     assert {await task for task in (*greedy, modest)} == {"200 verified"}
 
 
-async def test_who_gets_no_place_in_time_is_late_and_not_forgotten() -> None:
+async def test_who_gets_no_place_in_time_is_told_of_overload_and_not_forgotten() -> None:
     desk = Desk(verifications=1)
     first = desk.start(request("r.example.com/a:1"))
     await desk.until_running(1)
-    assert await desk.start(request("r.example.com/b:1"), seconds=0.05) == "504 error"
+    assert await desk.start(request("r.example.com/b:1"), seconds=0.05) == "503 error", "no registry was too slow"
     desk.verifier.gate.set()
     assert await first == "200 verified"
     assert await desk.start(request("r.example.com/b:1")) == "200 verified", "no place was lost"
@@ -205,6 +208,20 @@ async def test_the_queue_is_bounded_and_settled_images_need_none() -> None:
     desk.verifier.gate.set()
     assert [await task for task in running] == ["200 verified"] * 3
     assert await desk.start(request("r.example.com/b:1")) == "200 verified", "the queue is empty again"
+
+
+async def test_a_namespace_that_fills_the_queue_keeps_nobody_else_out() -> None:
+    desk = Desk(verifications=1, queue_max=4)
+    greedy = [desk.start(request("r.example.com/a:1", namespace="greedy")) for _ in range(5)]
+    await desk.until_running(1)
+    modest = [desk.start(request("r.example.com/a:1", namespace="modest")) for _ in range(2)]
+    await asyncio.sleep(0)
+    for namespace in ("greedy", "modest"):
+        with pytest.raises(InconclusiveError) as caught:
+            await desk.handler.review(request("r.example.com/b:1", namespace=namespace), timeout=10.0)
+        assert caught.value.code is Code.OVERLOADED, "it has its share"
+    desk.verifier.gate.set()
+    assert {await task for task in (*greedy, *modest)} == {"200 verified"}
 
 
 async def test_a_cancelled_review_gives_its_places_back() -> None:

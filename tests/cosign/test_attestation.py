@@ -38,7 +38,25 @@ def test_a_statement_keeps_its_type_and_its_digests() -> None:
 def test_another_subject_is_named() -> None:
     statement = attestation.parse_statement(made.as_bytes(made.statement()))
 
-    with pytest.raises(CountersignError, match=made.IMAGE.hex) as caught:
+    with pytest.raises(CountersignError, match=f"of another image: '{made.IMAGE}'$") as caught:
         attestation.verify_subject(statement, made.OTHER_IMAGE)
 
     assert caught.value.code is Code.SUBJECT_MISMATCH
+
+
+@pytest.mark.parametrize(
+    ("digests", "said"),
+    [
+        pytest.param([{"sha256": "ab"}, {"sha256": "cd"}, {"sha256": "ef"}], "'sha256:ab' and 2 more", id="three"),
+        pytest.param([{"sha512": "ab"}, {"sha256": "cd"}], "'sha256:cd'", id="another algorithm first"),
+        pytest.param([{"sha512": "ab"}], "no sha256 digest is named", id="another algorithm only"),
+    ],
+)
+def test_other_subjects_are_counted(digests: list[dict[str, str]], said: str) -> None:
+    subjects = [{"name": "", "digest": digest} for digest in digests]
+    statement = attestation.parse_statement(made.as_bytes(made.statement(subject=subjects)))
+
+    with pytest.raises(CountersignError) as caught:
+        attestation.verify_subject(statement, made.OTHER_IMAGE)
+
+    assert caught.value.detail == f"a valid signature, but of another image: {said}"

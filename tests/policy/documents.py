@@ -1,8 +1,12 @@
-"""TrustPolicy documents in pieces, for the tests of document, lint and source."""
+"""TrustPolicy documents in pieces, and the folders in which they come, for the tests of document, lint and source."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 from webhook.policy import document
 from webhook.policy.model import PolicySet, TrustPolicy
@@ -67,3 +71,18 @@ def parse_one(text: str, now: datetime = NOW) -> TrustPolicy:
 def policy_set(*texts: str, now: datetime = NOW) -> PolicySet:
     parsed = tuple(parse_one(text, now) for text in texts)
     return PolicySet(parsed, "", "here")
+
+
+@contextmanager
+def without_permission(path: Path) -> Iterator[None]:
+    """`path` cannot be read; root, who reads everything, is somebody else meanwhile."""
+    path.chmod(0)
+    was_root = os.geteuid() == 0
+    if was_root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if was_root:
+            os.seteuid(0)
+        path.chmod(0o755)

@@ -12,8 +12,8 @@ from tests.policy.documents import KEY_A, KEY_C, KEYS, NOW, head, key, parse, pa
 from webhook.errors import OperatorError, quote
 from webhook.oci import reference
 from webhook.policy.document import Mistake, PolicyErrors
-from webhook.policy.mistakes import MAX_MISTAKES
 from webhook.policy.model import Mode, Namespaces, OnUnavailable, Tags, TrustPolicy
+from webhook.policy.syntax.mistakes import MAX_MISTAKES
 
 DIGEST = "sha256:" + "ab" * 32
 EMPTY_LIST = "an empty list says nothing: leave the field out, or name at least one"
@@ -157,7 +157,7 @@ REFUSED: dict[str, tuple[str, list[tuple[str, str]]]] = {
         KEYS + "  rules:\n    - require: all #!\n",
         [(
             "spec.rules[0].images",
-            "required, and missing: Patterns of repositories; the first rule that matches decides.",
+            "required, and missing: patterns of repositories; the first rule that matches decides",
         )],
     ),
     "pattern without a host": (
@@ -255,11 +255,20 @@ REFUSED: dict[str, tuple[str, list[tuple[str, str]]]] = {
     ),
     "deny without reason": (
         f"  deny:\n    - digest: {DIGEST} #!\n",
-        [("spec.deny[0].reason", "required, and missing: Said in every denial.")],
+        [("spec.deny[0].reason", "required, and missing: said in every denial")],
     ),
     "deny a short digest": (
         "  deny:\n    - digest: sha256:00 #!\n      reason: x\n",
         [("spec.deny[0].digest", "digest: sha256 or sha512 in lower-case hex expected, found 'sha256:00'")],
+    ),
+    "deny by a digest that is evaded": (
+        f"  deny:\n    - digest: sha512:{'ab' * 64} #!\n      reason: x\n",
+        [
+            (
+                "spec.deny[0].digest",
+                "sha256 expected, by which an image is known: the same bytes would run under that digest",
+            )
+        ],
     ),
     "deny an upper-case fingerprint": (
         f"  deny:\n    - keyFingerprint: {'AB' * 32} #!\n      reason: x\n",
@@ -312,7 +321,7 @@ REFUSED: dict[str, tuple[str, list[tuple[str, str]]]] = {
         KEYS + f"  exceptions:\n    - digest: {DIGEST} #!\n      until: 2026-12-01\n      reason: x\n",
         [(
             "spec.exceptions[0].namespaces",
-            "required, and missing: Names or globs of the namespaces where it is admitted.",
+            "required, and missing: names or globs of the namespaces where it is admitted",
         )],
     ),
     "unknown tags": (KEYS + "  tags: denied #!\n", [("spec.tags", "'allow' or 'deny' expected, found 'denied'")]),
@@ -449,7 +458,7 @@ def test_mistake_is_named_with_its_path_and_line(more: str, expected: list[tuple
             policy().replace("  mode: enforce\n", ""),
             "spec.mode",
             5,
-            "required, and missing: enforce denies; warn admits, and says what would have been denied.",
+            "required, and missing: enforce denies; warn admits, and says what would have been denied",
             id="no mode",
         ),
         pytest.param(policy(mode="audit"), "spec.mode", 6, "'enforce' or 'warn' expected, found 'audit'", id="mode"),
@@ -620,7 +629,10 @@ def test_every_field_is_taken() -> None:
         pytest.param(KEYS + "  namespaces: {include: ['no']}\n", id="no, in quotes"),
         pytest.param(KEYS + "  namespaces: {include: [2026-12-01]}\n", id="a name like a date"),
         pytest.param(KEYS + "  rules: [{images: ['*/x']}]\n  onUnavailable: known\n", id="known for any registry"),
-        pytest.param(f"  deny: [{{digest: 'sha512:{'ab' * 64}', reason: x}}]\n", id="sha512"),
+        pytest.param(
+            KEYS + f"  exceptions: [{{digest: 'sha512:{'ab' * 64}', namespaces: [a], until: 2026-12-01, reason: x}}]\n",
+            id="sha512",
+        ),
     ],
 )
 def test_near_misses_are_taken(more: str) -> None:

@@ -5,18 +5,17 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from tests.policy.documents import KEYS, NOW, policy
+from tests.policy.documents import KEYS, NOW, policy, without_permission
 from webhook import settings
 from webhook.errors import OperatorError
-from webhook.policy.mistakes import PolicyErrors
 from webhook.policy.source import MAX_FILES, DirectorySource, load_files, parse_baseline
+from webhook.policy.syntax.mistakes import PolicyErrors
 
 BROKEN = "kind: TrustPolicy\n"
 
@@ -208,21 +207,6 @@ def test_what_cannot_be_read_is_a_problem_and_last_good_stays(tmp_path: Path, ma
     assert names(directory) == ["a"]
     assert (loaded.problems, loaded.broken) == ({"a.yaml": problem}, ())
     assert source(folder).load().broken == ("a.yaml",)
-
-
-@contextmanager
-def without_permission(path: Path) -> Iterator[None]:
-    """`path` cannot be read; root, who reads everything, is somebody else meanwhile."""
-    path.chmod(0)
-    was_root = os.geteuid() == 0
-    if was_root:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if was_root:
-            os.seteuid(0)
-        path.chmod(0o755)
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ def policies(tmp_path: Path) -> Path:
         ),
         pytest.param(
             f"nginx@{DIGEST[:-1]}0", "other", "silent  the namespace is not one of its namespaces",
-            "  so the setting noMatch decides (COUNTERSIGN_NO_MATCH: deny, warn or allow)", id="silent",
+            "  so the setting COUNTERSIGN_NO_MATCH decides: deny, warn or allow", id="silent",
         ),
         pytest.param(
             "registry.k8s.io/pause:3", "shop", "admits  exemptRegistries: registry.k8s.io is exempt",

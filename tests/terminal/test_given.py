@@ -80,5 +80,5 @@ def test_image_elsewhere_names_nothing(host: str) -> None:
     "text", ["", "registry", "host.example/path", "https://host.example", "host.example:x", "a b.c"]
 )
 def test_what_is_no_host_is_refused(text: str) -> None:
-    with pytest.raises(OperatorError, match="--insecure-registry: "):
+    with pytest.raises(OperatorError, match="--insecure-registry: a host, with or without a port, expected, found "):
         given.hosts((), asked="ghcr.io/a/b", insecure=[text], private=[])

@@ -9,7 +9,9 @@ spec: Kubernetes dynamic admission control, timeouts.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from webhook import settings
@@ -24,7 +26,15 @@ from webhook.verification import Pending, Verifier
 
 LONGEST = 29.0  # seconds: an API server waits for 30 at most
 MARGIN = 1.0  # seconds, or a fifth of the time where that is less
-LONG_AGO = 0.0  # a deadline that has passed
+BEGIN_BEFORE = 1.0  # seconds, or a quarter of the time: who begins later would blame a registry for our own queue
+
+
+@dataclass(frozen=True, slots=True)
+class _Time:
+    """In the event loop's time: when the last image may be begun, and when all of them end."""
+
+    latest: float
+    end: float
 
 
 class Handler:
@@ -39,7 +49,7 @@ class Handler:
     ) -> None:
         self._policies, self._verifier, self._places = policies, verifier, places
         self._limits, self._clock = limits, clock
-        self._waiting = 0  # reviews that wait for their first place
+        self._waiting: Counter[str] = Counter()  # reviews that wait for their first place, by namespace
 
     async def review(
         self,
@@ -54,7 +64,9 @@ class Handler:
         Raises: InconclusiveError (`overloaded`), when too many reviews wait already and nothing was begun.
         """
         started = asyncio.get_running_loop().time() if arrived is None else arrived
-        deadline = started + time_for_review(timeout, self._limits.timeout)
+        seconds = time_for_review(timeout, self._limits.timeout)
+        end = started + seconds
+        times = _Time(end - min(BEGIN_BEFORE, seconds / 4), end)
         policies, now = self._policies(), self._clock()
         images = [decide.unchanged_image(text, paths) for text, paths in _by_text(request.unchanged)]
         if len(request.images) > self._limits.references_max:
@@ -65,57 +77,72 @@ class Handler:
             for text, paths in _by_text(request.images)
         ]
         pending = [image for image in begun if isinstance(image, Pending)]
-        examined = iter(await self._examine_all(pending, deadline) if pending else ())
+        examined = iter(await self._examine_all(pending, times) if pending else ())
         images += [next(examined) if isinstance(image, Pending) else image for image in begun]
         return decide.decide_review(images, revision=policies.revision)
 
-    async def _examine_all(self, pending: list[Pending], deadline: float) -> list[ImageDecision]:
+    async def _examine_all(self, pending: list[Pending], times: _Time) -> list[ImageDecision]:
         first = pending[0]
-        held = self._take(first) or await self._wait_in_queue(first, deadline)
+        held = self._take(first, times) or await self._wait_in_queue(first, times)
         if len(pending) == 1:
-            return [await self._examine(first, deadline, held=held)]
+            return [await self._examine(first, times, held=held)]
         decisions: dict[int, ImageDecision] = {}
         rest = iter(enumerate(pending[1:], start=1))
         # One review has one namespace, and can use no more places than that may hold.
         helpers = min(len(pending), self._places.per_namespace) - 1
         async with asyncio.TaskGroup() as group:
             for _ in range(helpers):
-                group.create_task(self._work(rest, decisions, deadline))
-            decisions[0] = await self._examine(first, deadline, held=held)
-            await self._work(rest, decisions, deadline)
+                group.create_task(self._work(rest, decisions, times))
+            decisions[0] = await self._examine(first, times, held=held)
+            await self._work(rest, decisions, times)
         return [decisions[index] for index in range(len(pending))]
 
     async def _work(
-        self, images: Iterator[tuple[int, Pending]], decisions: dict[int, ImageDecision], deadline: float
+        self, images: Iterator[tuple[int, Pending]], decisions: dict[int, ImageDecision], times: _Time
     ) -> None:
         for index, image in images:
-            held = self._take(image) or await self._wait(image, deadline)
-            decisions[index] = await self._examine(image, deadline, held=held)
+            held = self._take(image, times) or await self._wait(image, times)
+            decisions[index] = await self._examine(image, times, held=held)
 
-    async def _examine(self, image: Pending, deadline: float, *, held: bool) -> ImageDecision:
-        """The decision on `image`; without a place its time is over, and its policies say what that means."""
+    async def _examine(self, image: Pending, times: _Time, *, held: bool) -> ImageDecision:
+        """The decision on `image`; without a place nobody asked its registry, which is no outage of the registry's."""
+        if not held:
+            busy = InconclusiveError(Code.OVERLOADED, "no place to examine it was free in time")
+            return self._verifier.give_up(image, busy)
         try:
-            return await self._verifier.finish(image, deadline=deadline if held else LONG_AGO)
+            return await self._verifier.finish(image, deadline=times.end)
         finally:
-            if held:
-                self._places.release(image.namespace, _host(image))
+            self._places.release(image.namespace, _host(image))
 
-    def _take(self, image: Pending) -> bool:
-        return self._places.take(image.namespace, _host(image))
+    def _take(self, image: Pending, times: _Time) -> bool:
+        return not _is_late(times) and self._places.take(image.namespace, _host(image))
 
-    async def _wait_in_queue(self, image: Pending, deadline: float) -> bool:
-        if self._waiting >= self._limits.queue_max:
-            raise InconclusiveError(Code.OVERLOADED, f"{self._waiting} reviews wait already", retry_after=1)
-        self._waiting += 1
+    async def _wait_in_queue(self, image: Pending, times: _Time) -> bool:
+        self._check_queue(image.namespace)
+        self._waiting[image.namespace] += 1
         try:
-            return await self._wait(image, deadline)
+            return await self._wait(image, times)
         finally:
-            self._waiting -= 1
+            self._waiting[image.namespace] -= 1
+            if not self._waiting[image.namespace]:
+                del self._waiting[image.namespace]
 
-    async def _wait(self, image: Pending, deadline: float) -> bool:
-        """Whether a place is held; false when the deadline came first."""
+    def _check_queue(self, namespace: str) -> None:
+        """A namespace may fill the queue alone, and does not keep out another that waits with less than its share.
+
+        Raises: InconclusiveError, `overloaded`.
+        """
+        own, limit = self._waiting[namespace], self._limits.queue_max
+        sharing = len(self._waiting) + (not own)
+        if self._waiting.total() >= limit and own >= limit // sharing:
+            raise InconclusiveError(Code.OVERLOADED, f"{self._waiting.total()} reviews wait already", retry_after=1)
+
+    async def _wait(self, image: Pending, times: _Time) -> bool:
+        """Whether a place is held; false when it came too late to begin."""
+        if _is_late(times):
+            return False
         try:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout_at(times.latest):
                 await self._places.wait(image.namespace, _host(image))
         except TimeoutError:
             return False
@@ -126,6 +153,10 @@ def time_for_review(asked: float | None, configured: float) -> float:
     """Seconds from a review's arrival until its answer must be made."""
     allowed = min(configured, LONGEST) if asked is None else min(asked, configured, LONGEST)
     return allowed - min(MARGIN, allowed / 5)
+
+
+def _is_late(times: _Time) -> bool:
+    return asyncio.get_running_loop().time() >= times.latest
 
 
 def _host(image: Pending) -> str:

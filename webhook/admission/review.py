@@ -9,6 +9,7 @@ spec: Kubernetes admission.k8s.io/v1, AdmissionReview.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,6 +27,7 @@ KIND = "AdmissionReview"
 UID_MAX_CHARS = 128  # a UUID has 36
 NAME_MAX_CHARS = 253  # RFC 1123 subdomain, the longest name of an object
 GROUPS_MAX = 10_000
+VALUES_MAX = 500_000  # of one review; real ones have thousands, and whoever reaches the port may send one
 
 REASONS: Mapping[int, str] = {
     400: "Invalid",
@@ -34,6 +36,10 @@ REASONS: Mapping[int, str] = {
     503: "ServiceUnavailable",
     504: "Timeout",
 }
+
+_HEAD = re.compile(
+    rb'{"kind":"AdmissionReview","apiVersion":"admission\.k8s\.io/v1","request":{"uid":"([0-9A-Za-z-]{1,128})"'
+)
 
 
 class ObjectError(CountersignError):
@@ -84,6 +90,17 @@ def parse(body: bytes, *, max_images: int) -> Request:
     return Request(**head, images=found.images, unchanged=found.unchanged, mirror=mirror, unexpected=found.unexpected)
 
 
+def begun(head: bytes) -> Request | None:
+    """The request with which a body begins, as an API server writes it, and nothing of it but its `uid`.
+
+    So a body that cannot be read can still be denied.
+    """
+    match = _HEAD.match(head)
+    if match is None:
+        return None
+    return Request(match[1].decode("ascii"), "", "", "", "", "", "", "", "", dry_run=False, images=(), unchanged=())
+
+
 def respond(request: Request, decision: ReviewDecision) -> bytes:
     """The AdmissionReview that tells `decision`."""
     response: dict[str, object] = {"uid": request.uid, "allowed": decision.allowed}
@@ -116,6 +133,7 @@ def respond_refusal(request: Request, status: int, error: CountersignError, *, r
 
 
 def _envelope(body: bytes) -> Mapping[str, object]:
+    untrusted.check_values(body, max_values=VALUES_MAX, what="the body")
     try:
         value = orjson.loads(body)
     except (orjson.JSONDecodeError, RecursionError) as error:
@@ -124,7 +142,7 @@ def _envelope(body: bytes) -> Mapping[str, object]:
     for name, expected in (("apiVersion", API_VERSION), ("kind", KIND)):
         found = envelope.get(name)
         if found != expected:
-            shown = quote(found, max_chars=80) if isinstance(found, str) else type(found).__name__
+            shown = quote(found, max_chars=80) if isinstance(found, str) else untrusted.kind_of(found)
             raise MalformedError(Code.MALFORMED, f"{name}: {expected} expected, found {shown}")
     return envelope
 

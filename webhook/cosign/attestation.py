@@ -114,8 +114,13 @@ def verify_subject(statement: Statement, digest: Digest) -> None:
     """Some subject of `statement` has `digest`, by the same algorithm. Raises: RejectedError, `subject_mismatch`."""
     if any(digests.get(digest.algorithm) == digest.hex for digests in statement.subjects):
         return
-    first = statement.subjects[0].get(digest.algorithm, "no such digest")
-    raise RejectedError(
-        Code.SUBJECT_MISMATCH,
-        f"a valid signature, but of another image: {digest.algorithm} {quote(first)}, one of {len(statement.subjects)}",
-    )
+    raise RejectedError(Code.SUBJECT_MISMATCH, f"a valid signature, but of another image: {_named(statement, digest)}")
+
+
+def _named(statement: Statement, digest: Digest) -> str:
+    """What `statement` is about instead of `digest`: the first of it, and how much more there is."""
+    hexes = [digests[digest.algorithm] for digests in statement.subjects if digest.algorithm in digests]
+    if not hexes:
+        return f"no {digest.algorithm} digest is named"
+    more = f" and {len(hexes) - 1} more" if len(hexes) > 1 else ""
+    return f"{quote(f'{digest.algorithm}:{hexes[0]}')}{more}"

@@ -8,13 +8,12 @@ spec: OCI image 1.1, manifest; OCI distribution 1.1, push.
 
 from __future__ import annotations
 
-import hashlib
 import http.client
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from webhook.demo import signing
+from webhook.demo.content import as_json, descriptor, digest_of
 from webhook.demo.signing import SignedBundle, SignedLegacy, SigningKey
 from webhook.errors import Code
 from webhook.oci import manifest
@@ -33,11 +32,11 @@ class Image:
 
     @property
     def digest(self) -> str:
-        return _digest(self.data)
+        return digest_of(self.data)
 
     @property
     def descriptor(self) -> Mapping[str, object]:
-        return {"mediaType": manifest.OCI_MANIFEST, "size": len(self.data), "digest": self.digest}
+        return descriptor(manifest.OCI_MANIFEST, self.data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +64,17 @@ class Pusher:
     def push(self, repository: str, tag: str, *, text: str) -> Image:
         """An image of one layer, `text`, is in the registry under `tag`."""
         layer = text.encode()
-        config = _json(
-            {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]}}
+        config = as_json(
+            {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [digest_of(layer)]}}
         )
         for blob in (layer, config):
             self._push_blob(repository, blob)
-        body = _json(
+        body = as_json(
             {
                 "schemaVersion": 2,
                 "mediaType": manifest.OCI_MANIFEST,
-                "config": _descriptor(signing.IMAGE_CONFIG, config),
-                "layers": [_descriptor(LAYER, layer)],
+                "config": descriptor(signing.IMAGE_CONFIG, config),
+                "layers": [descriptor(LAYER, layer)],
             }
         )
         self._push_manifest(repository, tag, body)
@@ -91,7 +90,7 @@ class Pusher:
         """`signature` is among the referrers of `image`."""
         for blob in signature.blobs:
             self._push_blob(image.repository, blob)
-        self._push_manifest(image.repository, _digest(signature.manifest), signature.manifest)
+        self._push_manifest(image.repository, digest_of(signature.manifest), signature.manifest)
 
     def close(self) -> None:
         """The connection is closed."""
@@ -100,7 +99,7 @@ class Pusher:
     def _push_blob(self, repository: str, data: bytes) -> None:
         location = self._send("POST", f"/v2/{repository}/blobs/uploads/", b"", "application/octet-stream")
         mark = "&" if "?" in location else "?"
-        self._send("PUT", f"{location}{mark}digest={_digest(data)}", data, "application/octet-stream")
+        self._send("PUT", f"{location}{mark}digest={digest_of(data)}", data, "application/octet-stream")
 
     def _push_manifest(self, repository: str, name: str, data: bytes) -> None:
         self._send("PUT", f"/v2/{repository}/manifests/{name}", data, manifest.OCI_MANIFEST)
@@ -147,15 +146,3 @@ def _make(pusher: Pusher, trusted: SigningKey, stranger: SigningKey) -> tuple[Ca
         ),
         case("wrong-key", wrong, "signed, but with a key that the policy does not name", Code.SIGNATURE_INVALID),
     )
-
-
-def _descriptor(media_type: str, data: bytes) -> dict[str, object]:
-    return {"mediaType": media_type, "size": len(data), "digest": _digest(data)}
-
-
-def _digest(data: bytes) -> str:
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
-
-
-def _json(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()

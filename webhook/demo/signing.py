@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
+from webhook.demo.content import as_json, descriptor, digest_of
 from webhook.oci import manifest
 
 SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json"
@@ -143,23 +143,23 @@ def simple_payload(image_digest: str, reference: str, annotations: Mapping[str, 
         "image": {"docker-manifest-digest": image_digest},
         "type": "cosign container image signature",
     }
-    return _json({"critical": critical, "optional": dict(annotations) if annotations else None})
+    return as_json({"critical": critical, "optional": dict(annotations) if annotations else None})
 
 
 def legacy_manifest(image_digest: str, layers: tuple[SignedLayer, ...]) -> SignedLegacy:
     """The `.sig` manifest of `layers`, whatever they hold."""
     never = "0001-01-01T00:00:00Z"
-    config = _json({
+    config = as_json({
         "architecture": "", "created": never, "history": [{"created": never} for _ in layers], "os": "",
-        "rootfs": {"type": "layers", "diff_ids": [_digest(layer.payload) for layer in layers]}, "config": {},
+        "rootfs": {"type": "layers", "diff_ids": [digest_of(layer.payload) for layer in layers]}, "config": {},
     })  # fmt: skip
-    body = _json(
+    body = as_json(
         {
             "schemaVersion": 2,
             "mediaType": manifest.OCI_MANIFEST,
-            "config": _descriptor(IMAGE_CONFIG, config),
+            "config": descriptor(IMAGE_CONFIG, config),
             "layers": [
-                {**_descriptor(SIMPLE_SIGNING, layer.payload), "annotations": dict(layer.annotations)}
+                {**descriptor(SIMPLE_SIGNING, layer.payload), "annotations": dict(layer.annotations)}
                 for layer in layers
             ],
         }
@@ -183,7 +183,7 @@ class SignedBundle:
     @property
     def descriptor(self) -> Mapping[str, object]:
         """How the referrers answer, or the fallback tag's index, lists it."""
-        return {**_descriptor(manifest.OCI_MANIFEST, self.manifest), "artifactType": BUNDLE}
+        return {**descriptor(manifest.OCI_MANIFEST, self.manifest), "artifactType": BUNDLE}
 
 
 def sign_bundle(key: SigningKey, image_digest: str, image_descriptor: Mapping[str, object]) -> SignedBundle:
@@ -194,13 +194,13 @@ def sign_bundle(key: SigningKey, image_digest: str, image_descriptor: Mapping[st
         "verificationMaterial": {"publicKey": {"hint": key.hint}},
         "dsseEnvelope": envelope,
     }
-    return bundle_manifest(_json(bundle), image_descriptor)
+    return bundle_manifest(as_json(bundle), image_descriptor)
 
 
 def sign_statement(image_digest: str, predicate_type: str = SIGN_PREDICATE) -> bytes:
     """The in-toto statement of a cosign 3 signature: its subject has no name, its predicate is empty."""
     algorithm, _, value = image_digest.partition(":")
-    return _json(
+    return as_json(
         {
             "_type": STATEMENT,
             "subject": [{"digest": {algorithm: value}, "annotations": {}}],
@@ -223,12 +223,12 @@ def sign_envelope(key: SigningKey, statement: bytes) -> dict[str, object]:
 def bundle_manifest(bundle: bytes, image_descriptor: Mapping[str, object]) -> SignedBundle:
     """The referrer that carries `bundle`, whatever it holds."""
     config = b"{}"
-    body = _json(
+    body = as_json(
         {
             "schemaVersion": 2,
             "mediaType": manifest.OCI_MANIFEST,
-            "config": {**_descriptor(EMPTY, config), "artifactType": BUNDLE},
-            "layers": [_descriptor(BUNDLE, bundle)],
+            "config": {**descriptor(EMPTY, config), "artifactType": BUNDLE},
+            "layers": [descriptor(BUNDLE, bundle)],
             "annotations": {
                 "dev.sigstore.bundle.content": "dsse-envelope",
                 "dev.sigstore.bundle.predicateType": SIGN_PREDICATE,
@@ -239,18 +239,6 @@ def bundle_manifest(bundle: bytes, image_descriptor: Mapping[str, object]) -> Si
         }
     )
     return SignedBundle(body, bundle, config)
-
-
-def _descriptor(media_type: str, data: bytes) -> dict[str, object]:
-    return {"mediaType": media_type, "size": len(data), "digest": _digest(data)}
-
-
-def _digest(data: bytes) -> str:
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
-
-
-def _json(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
 
 
 def base64_of(data: bytes) -> str:

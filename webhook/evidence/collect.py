@@ -196,8 +196,8 @@ class Collection:
 
     async def _fetch_listed(self, place: Place, listed: list[Descriptor]) -> None:
         fresh = [descriptor for descriptor in listed if descriptor.digest not in self._seen]
-        self._seen.update(descriptor.digest for descriptor in fresh)
         chosen = self._first(place, fresh, "candidates listed as referrers")
+        self._seen.update(descriptor.digest for descriptor in chosen)
         await self._each(self._fetch_candidate(place, descriptor) for descriptor in chosen)
 
     async def _fetch_candidate(self, place: Place, descriptor: Descriptor) -> None:
@@ -278,11 +278,12 @@ class Collection:
             await asyncio.gather(*map(self._spawn, todo))
 
     def _spend(self, size: int) -> None:
-        self._bytes += size
-        if self._bytes > self._limits.image_max_bytes:
+        size = min(size, self._limits.bundle_max_bytes)  # more is read of nothing, whatever a descriptor claims
+        if self._bytes + size > self._limits.image_max_bytes:
             raise MalformedError(
                 Code.LIMIT_EXCEEDED, f"more than {self._limits.image_max_bytes} bytes of evidence for one image"
             )
+        self._bytes += size
 
     def _limit(self, place: Place, detail: str) -> None:
         self._fail(place, MalformedError(Code.LIMIT_EXCEEDED, detail))

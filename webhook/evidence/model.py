@@ -53,6 +53,11 @@ class Signer:
         """What makes this signer distinct from another: for keys the fingerprint."""
         return f"spki:{self.material.fingerprint}"
 
+    @property
+    def known_as(self) -> str:
+        """The identity, and the schemes that were tried: another policy may take fewer of the same key."""
+        return " ".join((self.identity, *self.material.schemes))
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:

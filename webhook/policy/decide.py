@@ -63,7 +63,7 @@ def decide_image(
     result, code, detail = _strictest(reference, decisions, policies, no_match)
     warnings = tuple(text for decision in decisions for text in _warnings(decision))
     if result is Result.WARNED and code is Code.NO_POLICY:
-        warnings = (f"{detail}: `noMatch: deny` would deny it", *warnings)
+        warnings = (f"{detail}: COUNTERSIGN_NO_MATCH=deny would deny it", *warnings)
     return ImageDecision(reference.text, paths, digest, result, code, detail, tuple(decisions), asked, warnings)
 
 
@@ -119,7 +119,7 @@ def _strictest(
     for result in (Result.EXCEPTION, Result.VERIFIED, Result.EXEMPT):
         if told := next((d for d in speaking if d.result is result), None):
             return result, None, told.detail
-    return Result.EXEMPT, None, "exempt by the setting baselineExempt"
+    return Result.EXEMPT, None, "exempt by the setting COUNTERSIGN_BASELINE_EXEMPT"
 
 
 def _broken(policies: PolicySet) -> str:

@@ -24,7 +24,7 @@ class Result(StrEnum):
     EXEMPT = "exempt"
     EXCEPTION = "exception"
     UNCHANGED = "unchanged"
-    UNMATCHED = "unmatched"  # no enforcing policy speaks, and the operator's `noMatch: allow` admits that
+    UNMATCHED = "unmatched"  # no enforcing policy speaks, and the operator's COUNTERSIGN_NO_MATCH=allow admits it
     WARNED = "warned"
     DENIED = "denied"
     ERROR = "error"  # could not be examined

@@ -48,8 +48,8 @@ def decide_policy(
 ) -> PolicyDecision:
     """What the policy says, now that everything that could be examined was.
 
-    `known` are the identities of signers verified for this digest before; they and `onUnavailable` count only where
-    the registry could not answer. `candidates_listed` says that some place has named evidence.
+    `known` are signers verified for this digest before, each as `known_as` says; they and `onUnavailable` count only
+    where the registry could not answer. `candidates_listed` says that some place has named evidence.
     """
     rule = selection.rule
     if rule is None:
@@ -131,7 +131,7 @@ def _unavailable(found: _Found, known: frozenset[str], *, candidates_listed: boo
     before = _distinct(
         signer
         for signer in _unblocked(found.rule, found.blocked)
-        if signer.identity in known or signer in found.counted
+        if signer.known_as in known or signer in found.counted
     )
     if len(before) < _needed(found.rule) or not codes <= UNAVAILABLE | JUDGED:
         return None

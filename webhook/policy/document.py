@@ -19,9 +19,7 @@ from pydantic import BaseModel, TypeAdapter
 from webhook.errors import MalformedError, quote
 from webhook.evidence.model import Signer, SignerKind
 from webhook.oci.reference import Pattern
-from webhook.policy import markup, registries, schema
-from webhook.policy.fields import ImagePattern, found
-from webhook.policy.mistakes import Mistake, Mistakes, Path, PolicyErrors, show_path
+from webhook.policy import registries
 from webhook.policy.model import (
     Deny,
     Mode,
@@ -32,6 +30,9 @@ from webhook.policy.model import (
     Tags,
     TrustPolicy,
 )
+from webhook.policy.syntax import markup, schema
+from webhook.policy.syntax.fields import ImagePattern, found
+from webhook.policy.syntax.mistakes import Mistake, Mistakes, Path, PolicyErrors, show_path
 from webhook.trust import material
 from webhook.trust.material import Hash, Padding, PublicKey
 
@@ -227,7 +228,7 @@ def _check_rule_signers(sheet: _Sheet, path: Path, rule: schema.Rule, names: set
         return  # said once, of all rules
     for index, name in enumerate(rule.signers):
         if name not in names:
-            known = ", ".join(sorted(names)[:20])
+            known = ", ".join(sorted(filter(str.isprintable, names))[:20])
             sheet.mistakes.add((*path, "signers", index), f"no signer is named {name}; there are {known[:200]}")
         elif name in rule.signers[:index]:
             sheet.mistakes.add((*path, "signers", index), f"{name} stands twice")
@@ -255,6 +256,9 @@ def _check_deny(sheet: _Sheet) -> None:
             sheet.mistakes.add(path, message)
         if entry.image is not None:
             _check_pattern(sheet, (*path, "image"), entry.image)
+        if entry.digest is not None and entry.digest.algorithm != "sha256":
+            message = "sha256 expected, by which an image is known: the same bytes would run under that digest"
+            sheet.mistakes.add((*path, "digest"), message)
 
 
 def _check_exceptions(sheet: _Sheet) -> None:

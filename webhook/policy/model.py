@@ -108,6 +108,6 @@ class PolicySet:
     policies: tuple[TrustPolicy, ...]
     revision: str
     searched: str
-    baseline: tuple[Pattern, ...] = ()  # exempt in every policy: the setting `baselineExempt`
+    baseline: tuple[Pattern, ...] = ()  # exempt in every policy: COUNTERSIGN_BASELINE_EXEMPT
     problems: Mapping[str, str] = field(default_factory=dict)
     broken: tuple[str, ...] = ()

@@ -24,8 +24,8 @@ from webhook.errors import MalformedError, OperatorError, quote
 from webhook.oci import reference
 from webhook.oci.reference import Pattern
 from webhook.policy import document, registries
-from webhook.policy.mistakes import Mistake, PolicyErrors
 from webhook.policy.model import PolicySet, TrustPolicy
+from webhook.policy.syntax.mistakes import Mistake, PolicyErrors
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from webhook import settings
+from webhook import environment, settings
 from webhook.errors import OperatorError
 from webhook.policy.syntax.mistakes import PolicyErrors
 from webhook.terminal import explain as explain_command
@@ -284,4 +284,4 @@ def explain(
 
 
 def _policy_settings() -> settings.Policy:
-    return settings.from_environment(os.environ).policy
+    return environment.read(os.environ).policy

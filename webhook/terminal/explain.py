@@ -113,7 +113,7 @@ def _write_explanation(
     code = f"  {outcome.code}: " if outcome.code else "  "
     paper.line((word, f"{STRONG} {style}"), f"{code}{outcome.detail}", hang=2)
     if outcome.code is Code.NO_POLICY or outcome.result is Result.UNMATCHED:
-        paper.line("so the setting noMatch decides (COUNTERSIGN_NO_MATCH: deny, warn or allow)", indent=2)
+        paper.line("so the setting COUNTERSIGN_NO_MATCH decides: deny, warn or allow", indent=2)
     if outcome.result not in REFUSED and (warning := _named(s for s in stands if s.demands)):
         paper.line(f"whatever is missing for {warning} becomes a warning", indent=2)
 

@@ -114,9 +114,13 @@ def _is_loopback(host: str) -> bool:
 
 
 def _host(text: str, option: str) -> str:
-    parsed = _parse(f"{text}/x", option)
+    mistake = OperatorError(f"{option}: a host, with or without a port, expected, found {quote(text)}")
+    try:
+        parsed = reference.parse(f"{text}/x")
+    except MalformedError as error:
+        raise mistake from error
     if parsed.repository.path != "x" or "/" in text:
-        raise OperatorError(f"{option}: a host, with or without a port, expected, found {quote(text)}")
+        raise mistake
     return reference.matching_host(parsed.repository.host)
 
 

@@ -61,8 +61,9 @@ def write(run: Run, paper: Paper) -> None:
         _write_signature(number, signature, paper)
     for problem in run.problems:
         _write_problem(problem, paper)
+    told = frozenset(problem.detail for problem in run.problems)
     for policy in decision.policies:
-        _write_policy(policy, paper)
+        _write_policy(policy, told, paper)
     paper.blank()
     for warning in decision.warnings:
         paper.line(("Warning: ", UNSURE), warning, hang=2)
@@ -108,7 +109,7 @@ def _write_problem(problem: Outcome, paper: Paper) -> None:
     paper.line(MARKS[problem.verdict], f" {where}{problem.code}  {problem.detail}", hang=2)
 
 
-def _write_policy(decision: PolicyDecision, paper: Paper) -> None:
+def _write_policy(decision: PolicyDecision, told: frozenset[str], paper: Paper) -> None:
     mark, word = RESULTS[decision.result]
     mode = "" if decision.mode is Mode.ENFORCE else ", only warns"
     paper.blank()
@@ -125,15 +126,17 @@ def _write_policy(decision: PolicyDecision, paper: Paper) -> None:
         paper.line(rule, f"{decision.code}  " if decision.code else "", decision.detail, indent=2, hang=2)
     if decision.result is Result.VERIFIED:
         paper.line(("counts ", DIM), ", ".join(decision.counted), indent=2, hang=2)
-    elif decision.signers:
-        _write_signers(reasons.signer_lines(decision), paper)
+    else:
+        _write_signers(reasons.signer_lines(decision), told, paper)
     if decision.loud:
         paper.line((decision.loud, UNSURE), indent=2, hang=2)
     if decision.refuses and decision.policy.help:
         paper.line(decision.policy.help, indent=2, hang=2)
 
 
-def _write_signers(lines: tuple[SignerLine, ...], paper: Paper) -> None:
+def _write_signers(lines: tuple[SignerLine, ...], told: frozenset[str], paper: Paper) -> None:
+    if all(line.detail in told for line in lines):
+        return  # it is the image's, not a signer's, and stands above
     names = max(len(line.name) for line in lines)
     codes = max(len(line.code or COUNTS) for line in lines)
     for line in lines:

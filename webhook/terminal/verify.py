@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from webhook import settings
+from webhook import environment
 from webhook.errors import OperatorError
 from webhook.evidence.collect import Collector
 from webhook.oci.registry import Observer, RequestKind, open_registry
@@ -95,18 +95,18 @@ def _ignore(stage: str, seconds: float) -> None:
 
 
 def configure(
-    environment: Mapping[str, str], *, registries: Path | None, docker_config: Path | None, ca_file: Path | None
+    variables: Mapping[str, str], *, registries: Path | None, docker_config: Path | None, ca_file: Path | None
 ) -> Settings:
     """The settings of the environment, and the command line's over them; the user's own docker login is the default.
 
     Raises: OperatorError.
     """
     own = Path("~/.docker/config.json").expanduser()
-    if "COUNTERSIGN_DOCKER_CONFIG" not in environment and own.is_file():
+    if "COUNTERSIGN_DOCKER_CONFIG" not in variables and own.is_file():
         docker_config = docker_config or own
     given = {
         "COUNTERSIGN_REGISTRIES": registries,
         "COUNTERSIGN_DOCKER_CONFIG": docker_config,
         "COUNTERSIGN_CA_FILE": ca_file,
     }
-    return settings.from_environment(environment, {name: str(path) for name, path in given.items() if path is not None})
+    return environment.read(variables, {name: str(path) for name, path in given.items() if path is not None})

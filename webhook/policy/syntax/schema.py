@@ -16,7 +16,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import ErrorDetails, core_schema
 
-from webhook.policy.fields import (
+from webhook.policy.syntax.fields import (
     MAX_NAME_CHARS,
     NOT_YET,
     ExactNamespace,
@@ -32,7 +32,7 @@ from webhook.policy.fields import (
     Unavailable,
     found,
 )
-from webhook.policy.mistakes import Path
+from webhook.policy.syntax.mistakes import Path
 
 KIND = "TrustPolicy"
 
@@ -235,7 +235,8 @@ def _unknown_field(path: Path) -> str:
 
 
 def _description(path: Path) -> str:
-    return _FIELDS.get(_shape(path[:-1]), {}).get(str(path[-1]), "")
+    description = _FIELDS.get(_shape(path[:-1]), {}).get(str(path[-1]), "")
+    return description[:1].lower() + description[1:].removesuffix(".")
 
 
 def _shape(path: Path) -> str:

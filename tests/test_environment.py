@@ -9,16 +9,17 @@ from typing import Any
 
 import pytest
 
-from webhook import settings
+from webhook import environment, settings
+from webhook.environment import load_registries
 from webhook.errors import OperatorError
-from webhook.settings import NoMatch, RegistryHost, Settings, from_environment, load_registries
+from webhook.settings import NoMatch, RegistryHost, Settings
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "settings.md"
 
 
 def test_without_variables_all_is_as_written() -> None:
-    assert from_environment({}) == Settings()
-    assert from_environment({"COUNTERSIGN_TIMEOUT": " ", "PATH": "/bin"}) == Settings()
+    assert environment.read({}) == Settings()
+    assert environment.read({"COUNTERSIGN_TIMEOUT": " ", "PATH": "/bin"}) == Settings()
 
 
 VALUES: dict[str, tuple[str, str, str, object]] = {
@@ -47,8 +48,8 @@ VALUES: dict[str, tuple[str, str, str, object]] = {
 )
 def test_a_variable_sets_its_field(name: str, text: str, section: str, field: str, expected: object) -> None:
     variable = f"COUNTERSIGN_{name}"
-    assert getattr(getattr(from_environment({variable: text}), section), field) == expected
-    flagged = from_environment({variable: "never read"}, {variable: text})
+    assert getattr(getattr(environment.read({variable: text}), section), field) == expected
+    flagged = environment.read({variable: "never read"}, {variable: text})
     assert getattr(getattr(flagged, section), field) == expected, "a flag wins"
 
 
@@ -73,26 +74,26 @@ def test_a_mistake_names_the_variable_or_the_flag(name: str, text: str, expected
     variable = f"COUNTERSIGN_{name}"
     flag = "--" + name.lower().replace("_", "-")
     with pytest.raises(OperatorError, match=f"^{variable}: {expected}"):
-        from_environment({variable: text})
+        environment.read({variable: text})
     with pytest.raises(OperatorError, match=f"^{flag}: {expected}"):
-        from_environment({}, {variable: text})
+        environment.read({}, {variable: text})
 
 
 @pytest.mark.parametrize("name", ["CERTIFICATE", "KEY"])
 def test_a_certificate_and_its_key_go_together(name: str) -> None:
     with pytest.raises(OperatorError, match="both or neither"):
-        from_environment({f"COUNTERSIGN_{name}": "/x"})
+        environment.read({f"COUNTERSIGN_{name}": "/x"})
 
 
 def test_a_proxy_is_taken_from_the_usual_variables_unless_ours_is_set() -> None:
     usual = {"HTTPS_PROXY": "http://usual:1", "no_proxy": "a,b", "HTTP_PROXY": "http://cgi:1"}
-    assert from_environment(usual).network == settings.Network(https_proxy="http://usual:1", no_proxy=("a", "b"))
-    ours = from_environment(usual | {"COUNTERSIGN_HTTPS_PROXY": "http://ours:1"})
+    assert environment.read(usual).network == settings.Network(https_proxy="http://usual:1", no_proxy=("a", "b"))
+    ours = environment.read(usual | {"COUNTERSIGN_HTTPS_PROXY": "http://ours:1"})
     assert ours.network.https_proxy == "http://ours:1"
 
 
 def test_typing_errors_are_found_and_service_links_are_none() -> None:
-    environment = {
+    variables = {
         "COUNTERSIGN_FAIL_OPEN": "true",
         "COUNTERSIGN_TIMEOUT": "5",
         "COUNTERSIGN_SERVICE_HOST": "10.0.0.1",
@@ -102,7 +103,7 @@ def test_typing_errors_are_found_and_service_links_are_none() -> None:
         "COUNTERSIGN_WEBHOOK_SERVICE_HOST": "10.0.0.1",
         "OTHER": "x",
     }
-    assert settings.unknown_variables(environment) == ("COUNTERSIGN_FAIL_OPEN",)
+    assert environment.unknown_variables(variables) == ("COUNTERSIGN_FAIL_OPEN",)
 
 
 def registries(tmp_path: Path, text: str | bytes) -> Path:
@@ -139,7 +140,7 @@ registries:
         RegistryHost("ghcr.io"),
     )
     assert load_registries(path) == expected
-    assert from_environment({"COUNTERSIGN_REGISTRIES": str(path)}).registry.hosts == expected
+    assert environment.read({"COUNTERSIGN_REGISTRIES": str(path)}).registry.hosts == expected
 
 
 @pytest.mark.parametrize("text", ["", "registries: []", "# nothing\n"], ids=["empty", "empty-list", "comment"])
@@ -185,8 +186,8 @@ def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
 def test_every_setting_is_documented() -> None:
     text = DOCUMENT.read_text()
     documented = set(re.findall(r"`(COUNTERSIGN_\w+)`", text))
-    assert documented == set(settings._VARIABLES)
+    assert documented == set(environment._VARIABLES)
     fields = {field for section in dataclasses.fields(RegistryHost) for field in [section.name]}
-    known: Any = settings._REGISTRY_FIELDS
+    known: Any = environment._REGISTRY_FIELDS
     assert {name for name, _ in known.values()} == fields
     assert all(f"`{name}`" in text for name in known)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import yaml
 
 from webhook.errors import quote
-from webhook.policy.mistakes import Mark, Mistakes, Path
+from webhook.policy.syntax.mistakes import Mark, Mistakes, Path
 
 MAX_BYTES = 1 << 20  # what a ConfigMap can hold
 MAX_DEPTH = 16  # a policy needs 7

@@ -1,0 +1,251 @@
+"""Settings from outside: the variables `COUNTERSIGN_…`, the flags of `serve` that stand for them, the registries file.
+
+Nothing else in the package is told what stands in the environment. A mistake is an `OperatorError` that names the
+variable, the flag, or the place in the file. What a setting means, and its default, is written in `settings`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+import yaml
+
+from webhook.errors import OperatorError, quote
+from webhook.settings import KIB, MIB, Admission, Network, NoMatch, Policy, Registry, RegistryHost, Server, Settings
+
+PREFIX = "COUNTERSIGN_"
+NO_FLAGS: Mapping[str, str] = MappingProxyType({})
+
+_REGISTRIES_MAX_BYTES = MIB
+_HOST = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9_.-]{1,253})(:[0-9]{1,5})?")
+_SERVICE_LINK = re.compile(r"\w*(_SERVICE_HOST|_SERVICE_PORT(_\w+)?|_PORT(_[0-9]+_(TCP|UDP)(_\w+)?)?)")
+_OTHERS = frozenset({"COUNTERSIGN_REQUIRE_TOOLS"})  # read by the test suite
+
+_Convert = Callable[[str], object]
+
+
+class _ValueError(Exception):
+    """What was expected of a value; who reads it knows its name."""
+
+
+def read(variables: Mapping[str, str], flags: Mapping[str, str] = NO_FLAGS) -> Settings:
+    """The settings that `variables` make, `flags` (by variable name too) over them; defaults for all else.
+
+    Raises: OperatorError.
+    """
+    sections: dict[str, dict[str, Any]] = {}
+    for variable, (section, name, convert) in _VARIABLES.items():
+        label = flag_of(variable) if variable in flags else variable
+        text = flags.get(variable, variables.get(variable, "")).strip()
+        if text:
+            sections.setdefault(section, {})[name] = _converted(label, text, convert)
+    for name, conventional in _CONVENTIONAL.items():
+        found = next((variables[variable] for variable in conventional if variables.get(variable)), "")
+        if found:
+            sections.setdefault("network", {}).setdefault(name, _list(found) if name == "no_proxy" else found)
+    server = Server(**sections.get("server", {}))
+    if (server.certificate_file is None) != (server.key_file is None):
+        raise OperatorError("COUNTERSIGN_CERTIFICATE and COUNTERSIGN_KEY: both or neither expected")
+    return Settings(
+        network=Network(**sections.get("network", {})),
+        registry=Registry(**sections.get("registry", {})),
+        policy=Policy(**sections.get("policy", {})),
+        admission=Admission(**sections.get("admission", {})),
+        server=server,
+    )
+
+
+def flag_of(variable: str) -> str:
+    """The flag that stands for `variable`: `--admission-port` for `COUNTERSIGN_ADMISSION_PORT`."""
+    return "--" + variable.removeprefix(PREFIX).lower().replace("_", "-")
+
+
+def unknown_variables(variables: Mapping[str, str]) -> tuple[str, ...]:
+    """Names that look like settings and are none: typing errors. Kubernetes' own (service links) are left out."""
+    return tuple(
+        sorted(
+            name
+            for name in variables
+            if name.startswith(PREFIX)
+            and name not in _VARIABLES
+            and name not in _OTHERS
+            and not _SERVICE_LINK.fullmatch(name)
+        )
+    )
+
+
+def load_registries(path: Path) -> tuple[RegistryHost, ...]:
+    """What the YAML file at `path` says of registries. Raises: OperatorError."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_REGISTRIES_MAX_BYTES + 1)
+        if len(data) > _REGISTRIES_MAX_BYTES:
+            raise OperatorError(f"{path}: larger than {_REGISTRIES_MAX_BYTES} bytes")
+        document = yaml.safe_load(data)
+    except OSError as error:
+        raise OperatorError(f"{path}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise OperatorError(f"{path}: not YAML as expected: {' '.join(str(error).split())[:200]}") from error
+    if document is None:
+        return ()
+    if (
+        not isinstance(document, dict)
+        or set(document) != {"registries"}
+        or not isinstance(document["registries"], list)
+    ):
+        raise OperatorError(f"{path}: one key `registries` with a list expected")
+    hosts = tuple(
+        _registry(entry, f"{path}: registries[{index}]") for index, entry in enumerate(document["registries"])
+    )
+    names = [host.host for host in hosts]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise OperatorError(f"{path}: {quote(repeated[0])} stands twice")
+    return hosts
+
+
+def _registry(entry: object, where: str) -> RegistryHost:
+    if not isinstance(entry, dict) or "host" not in entry:
+        raise OperatorError(f"{where}: an entry with `host` expected")
+    values: dict[str, Any] = {}
+    for key, value in entry.items():
+        if key not in _REGISTRY_FIELDS:
+            raise OperatorError(f"{where}: unknown field {quote(str(key))}; known are {', '.join(_REGISTRY_FIELDS)}")
+        name, convert = _REGISTRY_FIELDS[key]
+        try:
+            values[name] = convert(value)
+        except _ValueError as error:
+            raise OperatorError(f"{where}.{key}: {error}") from None
+    return RegistryHost(**values)
+
+
+def _converted(label: str, text: str, convert: _Convert) -> object:
+    try:
+        return convert(text)
+    except _ValueError as error:
+        raise OperatorError(f"{label}: {error}, found {quote(text, max_chars=80)}") from None
+
+
+def _expect(expected: str) -> NoReturn:
+    raise _ValueError(f"{expected} expected")
+
+
+def _integer(low: int, high: int) -> Callable[[str], int]:
+    def convert(text: str) -> int:
+        if not re.fullmatch("[0-9]{1,12}", text) or not low <= int(text) <= high:
+            _expect(f"a whole number from {low} to {high}")
+        return int(text)
+
+    return convert
+
+
+def _seconds(low: float, high: float) -> Callable[[str], float]:
+    def convert(text: str) -> float:
+        try:
+            value = float(text.removesuffix("s"))
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            _expect(f"seconds from {low:g} to {high:g}")
+        return value
+
+    return convert
+
+
+def _boolean(text: str) -> bool:
+    if text not in ("true", "false"):
+        _expect("`true` or `false`")
+    return text == "true"
+
+
+def _no_match(text: str) -> NoMatch:
+    try:
+        return NoMatch(text)
+    except ValueError:
+        _expect(f"one of {', '.join(NoMatch)}")
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(part for part in re.split(r"[,\s]+", text) if part)
+
+
+def _host(value: object) -> str:
+    if not isinstance(value, str) or not _HOST.fullmatch(value.lower()):
+        _expect("a registry's `host` or `host:port`, as it stands in references,")
+    return value.lower()
+
+
+def _hosts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        _expect("a list of hosts")
+    return tuple(_host(entry) for entry in value)
+
+
+def _registry_host(value: object) -> str:
+    return _host(value).removesuffix(":443")
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        _expect("true or false")
+    return value
+
+
+def _file(value: object) -> Path:
+    if not isinstance(value, str) or not value:
+        _expect("a file's path")
+    return Path(value)
+
+
+_REGISTRY_FIELDS: Mapping[str, tuple[str, Callable[[object], object]]] = {
+    "host": ("host", _registry_host),
+    "endpoint": ("endpoint", _host),
+    "insecureHTTP": ("insecure_http", _flag),
+    "private": ("private", _flag),
+    "loopback": ("loopback", _flag),
+    "caFile": ("ca_file", _file),
+    "tokenHosts": ("token_hosts", _hosts),
+}
+
+_VARIABLES: Mapping[str, tuple[str, str, _Convert]] = {
+    "COUNTERSIGN_POLICIES": ("policy", "directory", Path),
+    "COUNTERSIGN_NO_MATCH": ("policy", "no_match", _no_match),
+    "COUNTERSIGN_BASELINE_EXEMPT": ("policy", "baseline_exempt", _list),
+    "COUNTERSIGN_POLICY_RELOAD_INTERVAL": ("policy", "reload_interval", _seconds(0.05, 3600)),
+    "COUNTERSIGN_REGISTRIES": ("registry", "hosts", lambda text: load_registries(Path(text))),
+    "COUNTERSIGN_DOCKER_CONFIG": ("registry", "docker_config", Path),
+    "COUNTERSIGN_CA_FILE": ("network", "ca_file", Path),
+    "COUNTERSIGN_HTTPS_PROXY": ("network", "https_proxy", str),
+    "COUNTERSIGN_HTTP_PROXY": ("network", "http_proxy", str),
+    "COUNTERSIGN_NO_PROXY": ("network", "no_proxy", _list),
+    "COUNTERSIGN_CONNECT_TIMEOUT": ("network", "connect_timeout", _seconds(0.05, 30)),
+    "COUNTERSIGN_READ_TIMEOUT": ("network", "read_timeout", _seconds(0.05, 30)),
+    "COUNTERSIGN_TIMEOUT": ("admission", "timeout", _seconds(0.1, 30)),
+    "COUNTERSIGN_BODY_MAX_BYTES": ("admission", "body_max_bytes", _integer(64 * KIB, 64 * MIB)),
+    "COUNTERSIGN_REFERENCES_MAX": ("admission", "references_max", _integer(1, 10_000)),
+    "COUNTERSIGN_VERIFICATIONS": ("admission", "verifications", _integer(1, 1024)),
+    "COUNTERSIGN_QUEUE_MAX": ("admission", "queue_max", _integer(0, 10_000)),
+    "COUNTERSIGN_FAILS_OPEN": ("admission", "fails_open", _boolean),
+    "COUNTERSIGN_ADDRESS": ("server", "address", str),
+    "COUNTERSIGN_ADMISSION_PORT": ("server", "admission_port", _integer(0, 65535)),
+    "COUNTERSIGN_OPERATIONS_PORT": ("server", "operations_port", _integer(0, 65535)),
+    "COUNTERSIGN_CERTIFICATE": ("server", "certificate_file", Path),
+    "COUNTERSIGN_KEY": ("server", "key_file", Path),
+    "COUNTERSIGN_NAMES": ("server", "names", _list),
+    "COUNTERSIGN_CA_OUT": ("server", "ca_out_file", Path),
+    "COUNTERSIGN_TLS_RELOAD_INTERVAL": ("server", "reload_interval", _seconds(0.05, 3600)),
+    "COUNTERSIGN_KEEP_ALIVE": ("server", "keep_alive", _seconds(1, 3600)),
+    "COUNTERSIGN_SHUTDOWN_DELAY": ("server", "shutdown_delay", _seconds(0, 300)),
+    "COUNTERSIGN_SHUTDOWN_GRACE": ("server", "shutdown_grace", _seconds(0, 300)),
+}
+
+# What other programs read too; ours come first. Upper case of `http_proxy` is left out: a CGI could be made to set it.
+_CONVENTIONAL: Mapping[str, tuple[str, ...]] = {
+    "https_proxy": ("HTTPS_PROXY", "https_proxy"),
+    "http_proxy": ("http_proxy",),
+    "no_proxy": ("NO_PROXY", "no_proxy"),
+}
