@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.doubles.registry import HostileRegistry, client, listed, on, running
+from tests.admission import checker
+from tests.doubles.image import filled
+from tests.doubles.registry import HostileRegistry, bearer, client, listed, on, running, tokens
 from tests.doubles.verifying import NAME, NOW, RELEASE, Cluster, opened, told, trusted
-from tests.web.serving import pod_of, review
+from tests.web.serving import pod_of, review, serving
 from webhook import settings, untrusted
 from webhook.admission import review as envelope
 from webhook.admission.handler import Handler
 from webhook.admission.places import Places
 from webhook.demo import signing
+from webhook.demo.content import digest_of
 from webhook.demo.registry import OCI_INDEX, Receive, Scope, Send
 from webhook.errors import Code, CountersignError, MalformedError
+from webhook.evidence.collect import SIMPLE_SIGNING
 from webhook.kube.workload import Image, Request
+from webhook.network import Network
 from webhook.oci import manifest
+from webhook.oci.hosts import Hosts
 from webhook.oci.reference import Repository
 from webhook.policy import document
 from webhook.policy.decision import Result
@@ -246,3 +254,80 @@ async def test_what_one_hash_verified_is_not_known_to_a_policy_that_wants_anothe
     cluster.policy(trustedKeys=[trusted("release", RELEASE) | {"hash": "sha512"}], onUnavailable="known")
     assert (await cluster.verify(f"@{digest}")).code is Code.SIGNATURE_INVALID
     assert told(await cluster.verify(f"@{digest}", seconds=0.0)) == (Result.ERROR, Code.DEADLINE_EXCEEDED)
+
+
+def test_a_connection_under_an_allowance_is_lent_to_nobody_without_it() -> None:
+    entry = settings.RegistryHost("a.example.com", endpoint="mirror.example.com", private=True)
+    hosts = Hosts((entry,), Network(settings.Network()))
+    allowed, other = (hosts.find(Repository(name, "x"))[0] for name in ("a.example.com", "mirror.example.com"))
+    assert (allowed.origin, allowed.private, other.private) == (other.origin, True, False)
+    assert allowed.tls is not other.tls, "connections are pooled by it"
+
+
+UNREADABLE = {
+    "too-large": '"' + "<" * 400_000 + '"',
+    "too-deep": "[" * 2000 + "]" * 2000,
+    "too-many": "[" + "0," * 30_000 + "0]",
+}
+
+
+@pytest.mark.parametrize("raw", UNREADABLE.values(), ids=UNREADABLE)
+async def test_what_a_pod_holds_never_makes_its_review_unreadable_and_so_admitted(
+    tmp_path: Path, raw: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(envelope, "VALUES_MAX", 20_000)
+    admission = settings.Admission(fails_open=True, body_max_bytes=300_000)
+    sent = review("evil", object=pod_of("evil", managedFields=["RAW"]))
+    body = json.dumps(sent, separators=(",", ":")).replace('"RAW"', raw).encode()
+    async with serving(tmp_path, settings.Settings(admission=admission)) as webhook:
+        response = await webhook.post(body)
+    answer = checker.check(response.content, uid=sent["request"]["uid"], status=response.status_code)
+    assert (answer.allowed, answer.code) == (False, 400)
+
+
+async def test_one_repository_cannot_make_us_verify_for_ever() -> None:
+    async with opened(stored=HostileRegistry(on("/referrers/", 404))) as cluster:
+        cluster.policy()
+        digest = cluster.image()
+        relist(cluster, digest, cluster.bundle(digest, RELEASE), [heavy(cluster, digest, n) for n in range(50)])
+        (decision,) = (await cluster.verify(f"@{digest}")).policies
+    assert 0 < sum(outcome.evidence is not None for outcome in decision.outcomes) <= 50
+
+
+def heavy(cluster: Cluster, digest: str, number: int) -> dict[str, object]:
+    """A referrer of fifty signatures, as it is listed."""
+    contents = [b"%d" % index for index in range(50)]
+    document_ = {
+        "schemaVersion": 2,
+        "mediaType": manifest.OCI_MANIFEST,
+        "config": {"mediaType": "application/json", "digest": digest, "size": number},
+        "layers": [
+            {
+                "mediaType": SIMPLE_SIGNING,
+                "digest": digest_of(content),
+                "size": len(content),
+                "data": base64.b64encode(content).decode(),
+            }
+            for content in contents
+        ],
+        "subject": {"mediaType": manifest.OCI_MANIFEST, "digest": digest, "size": 1},
+    }
+    data = json.dumps(document_).encode()
+    pushed = cluster.stored.push_manifest(NAME, data, manifest.OCI_MANIFEST)
+    return {
+        "mediaType": manifest.OCI_MANIFEST,
+        "artifactType": "application/vnd.dev.cosign.artifact.sig.v1+json",
+        "digest": pushed,
+        "size": len(data),
+    }
+
+
+async def test_a_token_of_one_registry_is_shown_to_no_other() -> None:
+    honest, hostile = filled(), filled()
+    async with running(honest) as host, running(hostile) as other, client(listed(host), listed(other)) as (registry, _):
+        realm = f"http://{host}/token"
+        honest.rules += [bearer(realm, accepts=lambda token: token == "first"), tokens("first", "second")]
+        hostile.rules.append(bearer(realm, accepts=lambda token: token != ""))
+        for registry_host in (host, other):
+            await registry.resolve(Repository(registry_host, "team/app"), "v1")
+    assert hostile.authorizations("/v2/") == [None, "Bearer second"]

@@ -86,13 +86,17 @@ class Network:
     def __init__(self, limits: settings.Network, *, resolver: abc.AbstractResolver | None = None) -> None:
         self._limits = limits
         self._resolver = resolver
-        self._contexts: dict[Path | None, ssl.SSLContext] = {}
+        self._contexts: dict[tuple[Path | None, bool, bool], ssl.SSLContext] = {}
 
-    def tls(self, ca_file: Path | None) -> ssl.SSLContext:
-        """A context that trusts the system's authorities, the network's and `ca_file`. Raises: OperatorError."""
-        context = self._contexts.get(ca_file)
+    def tls(self, ca_file: Path | None, *, private: bool = False, loopback: bool = False) -> ssl.SSLContext:
+        """A context that trusts the system's authorities, the network's and `ca_file`. Raises: OperatorError.
+
+        Each set of allowances has its own, since connections are pooled by it: who lacks one is lent none.
+        """
+        key = (ca_file, private, loopback)
+        context = self._contexts.get(key)
         if context is None:
-            context = self._contexts[ca_file] = _trust([self._limits.ca_file, ca_file])
+            context = self._contexts[key] = _trust([self._limits.ca_file, ca_file])
         return context
 
     def proxy(self, scheme: str, host: str, port: int) -> URL | None:

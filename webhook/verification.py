@@ -148,6 +148,7 @@ class Examination:
                 if self._is_met():
                     self._verifier.collector.remember(self._pending.reference.repository, found.place)
                     break
+                await asyncio.sleep(0)  # what is at hand already would be judged without a pause
             else:
                 self._note_absence()
             collection.stop()

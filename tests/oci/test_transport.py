@@ -91,12 +91,12 @@ class TestMeaningOfAnswers:
         assert await ask(registry, repository)
 
     @pytest.mark.parametrize("ask", EVERY)
-    async def test_teapots_are_unavailable(
+    async def test_a_teapot_refuses_and_is_not_away(
         self, ask: Ask, registry: Registry, repository: Repository, app: HostileRegistry
     ) -> None:
         app.rules.append(on("/v2/", 418))
         error = await refusal(ask(registry, repository))
-        assert (type(error), error.code) == (InconclusiveError, Code.REGISTRY_UNAVAILABLE)
+        assert (type(error), error.code) == (InconclusiveError, Code.ACCESS_DENIED)
         assert len(app.seen) == 1
 
     @pytest.mark.parametrize("ask", EVERY)

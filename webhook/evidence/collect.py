@@ -189,18 +189,21 @@ class Collection:
         answer = f"{candidates} found" if candidates else NONE if supported else UNSUPPORTED
         self.asked.append(Asked(place, candidates, answer))
 
-    def _first(self, place: Place, found: list[Descriptor], what: str) -> list[Descriptor]:
-        if len(found) > self._limits.candidates_max:
-            self._limit(place, f"{len(found)} {what}, of which {self._limits.candidates_max} were examined")
-        return found[: self._limits.candidates_max]
+    def _first(self, place: Place, found: list[Descriptor], what: str, limit: int | None = None) -> list[Descriptor]:
+        limit = self._limits.candidates_max if limit is None else limit
+        if len(found) > limit:
+            self._limit(place, f"{len(found)} {what}, of which {limit} were examined")
+        return found[:limit]
 
     async def _fetch_listed(self, place: Place, listed: list[Descriptor]) -> None:
         fresh = [descriptor for descriptor in listed if descriptor.digest not in self._seen]
         chosen = self._first(place, fresh, "candidates listed as referrers")
         self._seen.update(descriptor.digest for descriptor in chosen)
-        await self._each(self._fetch_candidate(place, descriptor) for descriptor in chosen)
+        # Each has the same share, so that none that was made to be costly hides another.
+        share = self._limits.candidates_max // max(1, len(chosen))
+        await self._each(self._fetch_candidate(place, descriptor, share) for descriptor in chosen)
 
-    async def _fetch_candidate(self, place: Place, descriptor: Descriptor) -> None:
+    async def _fetch_candidate(self, place: Place, descriptor: Descriptor, share: int) -> None:
         try:
             self._spend(descriptor.size)
             async with self._parallel:
@@ -213,7 +216,7 @@ class Collection:
                 case Index():
                     raise MalformedError(Code.MALFORMED, f"the referrer {descriptor.digest} is an index")
             layers = self._layers_of_referrer(manifest)
-            await self._fetch_layers(place, manifest, self._first(place, layers, "signatures in one referrer"))
+            await self._fetch_layers(place, manifest, self._first(place, layers, "signatures in one referrer", share))
         except CountersignError as error:
             self._fail(place, error)
 

@@ -96,13 +96,15 @@ class Hosts:
         if entry is None:
             addresses.check_name(host)
         shown = f"[{host}]" if ":" in host else host
+        private, loopback = entry is not None and entry.private, entry is not None and entry.loopback
+        ca_file = entry.ca_file if entry is not None else None
         return Target(
             origin=f"{scheme}://{shown}" if port == _DEFAULT_PORTS[scheme] else f"{scheme}://{shown}:{port}",
             host=host,
             port=port,
-            private=entry is not None and entry.private,
-            loopback=entry is not None and entry.loopback,
-            tls=self._network.tls(entry.ca_file if entry is not None else None) if scheme == "https" else None,
+            private=private,
+            loopback=loopback,
+            tls=self._network.tls(ca_file, private=private, loopback=loopback) if scheme == "https" else None,
             proxy=self._network.proxy(scheme, host, port),
         )
 

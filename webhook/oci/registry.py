@@ -317,9 +317,9 @@ def _not_found(repository: Repository, tag: str, answer: Answer) -> RejectedErro
 
 
 def _odd(repository: Repository, answer: Answer) -> InconclusiveError:
-    return InconclusiveError(
-        Code.REGISTRY_UNAVAILABLE, f"{quote(str(repository))}: unexpected answer {answer.status}{said(answer)}"
-    )
+    # A registry that refuses is not one that is away: only the latter may be waited for, or passed by.
+    code = Code.ACCESS_DENIED if 400 <= answer.status < 500 else Code.REGISTRY_UNAVAILABLE
+    return InconclusiveError(code, f"{quote(str(repository))}: unexpected answer {answer.status}{said(answer)}")
 
 
 def _no_referrers(repository: Repository, page: int) -> Referrers:

@@ -94,7 +94,8 @@ class Transport:
         self._credentials = credentials
         self._observe = observe
         self._challenges: Cache[str, Challenge] = Cache(max_entries=CHALLENGES_MAX)
-        self._tokens: Cache[authn.TokenPlan, str] = Cache(max_entries=TOKENS_MAX)
+        # By registry too: no other one, which may name the same realm, is shown a token that was not made for it.
+        self._tokens: Cache[tuple[str, authn.TokenPlan], str] = Cache(max_entries=TOKENS_MAX)
         self._limited: Cache[tuple[str, Credential], float] = Cache(max_entries=LIMITED_MAX)
 
     async def ask(self, question: Question) -> Answer:
@@ -144,9 +145,10 @@ class Transport:
             return answer, end.value
 
     async def _token(self, step: authn.AskToken, registry: Target) -> str:
+        key = (registry.origin, step.plan)
         if step.stale is not None:
-            self._tokens.discard(step.plan, step.stale)
-        return await self._tokens.get_or_load(step.plan, lambda: self._fetch_token(step.plan, registry))
+            self._tokens.discard(key, step.stale)
+        return await self._tokens.get_or_load(key, lambda: self._fetch_token(step.plan, registry))
 
     async def _fetch_token(self, plan: authn.TokenPlan, registry: Target) -> Loaded[str]:
         dialogue = authn.fetch_token(plan)

@@ -93,7 +93,8 @@ class Validate:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         watch = _Watch()
-        _check_head(scope, self._limits.body_max_bytes)
+        # Where the entry fails open a body is refused by a denial, for which its beginning must have been read.
+        _check_head(scope, None if self._limits.fails_open else self._limits.body_max_bytes)
         try:
             request = await self._receive(receive)
         except ObjectError as error:
@@ -106,6 +107,7 @@ class Validate:
 
     async def _receive(self, receive: Receive) -> workload.Request:
         """The request in the body. Raises: ObjectError."""
+        chunk = b""
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 chunk, more = await _next(receive)
@@ -115,7 +117,15 @@ class Validate:
         except TimeoutError:
             raise _RefusedError(408, "timeout", f"a body within {BODY_SECONDS:g} s expected", _CLOSE) from None
         except MalformedError as error:
-            raise _RefusedError(400, error.code, error.detail) from error
+            raise self._unread(chunk, _RefusedError(400, error.code, error.detail), error) from error
+
+    def _unread(self, head: bytes, refused: _RefusedError, error: MalformedError) -> Exception:
+        """How a body that cannot be read is refused: where the entry fails open, by a denial if it began as a review.
+
+        Whoever writes an object may make it too large or too deep, and an error of HTTP would admit it there.
+        """
+        request = review.begun(head) if self._limits.fails_open else None
+        return refused if request is None else ObjectError(error, request=request, status=400)
 
     async def _receive_long(self, receive: Receive, chunk: bytes, *, more: bool) -> workload.Request:
         chunks, size, large = [chunk], len(chunk), False
@@ -129,7 +139,8 @@ class Validate:
                     chunks.append(chunk)
                     size += len(chunk)
                     if size > self._limits.body_max_bytes:
-                        raise _too_large(self._limits.body_max_bytes)
+                        refused = _too_large(self._limits.body_max_bytes)
+                        raise self._unread(chunks[0], refused, MalformedError(Code.LIMIT_EXCEEDED, refused.detail))
             body = b"".join(chunks)
             chunks.clear()
             if size <= LARGE_BYTES:
@@ -248,14 +259,14 @@ def operations(*, life: Life, metrics: Metrics) -> FastAPI:
     return app
 
 
-def _check_head(scope: Scope, max_bytes: int) -> None:
+def _check_head(scope: Scope, max_bytes: int | None) -> None:
     if scope["method"] != "POST":
         raise _RefusedError(405, "method_not_allowed", "POST expected", (b"allow", b"POST"))
     content_type = b""
     for name, value in scope["headers"]:
         if name == b"content-type":
             content_type = value
-        elif name == b"content-length" and value.isdigit() and int(value) > max_bytes:
+        elif name == b"content-length" and max_bytes is not None and value.isdigit() and int(value) > max_bytes:
             raise _too_large(max_bytes)
     if content_type.partition(b";")[0].strip().lower() != b"application/json":
         raise _RefusedError(415, "unsupported_media_type", "content type application/json expected")
