@@ -56,7 +56,7 @@ def check_name(host: str) -> None:
     else:
         return
     raise RejectedError(
-        Code.HOST_REFUSED, f"host {quote(host)} {reason}: only hosts listed in `registries` may be that"
+        Code.HOST_REFUSED, f"host {quote(host)} {reason}: only registries that the operator lists may be that"
     )
 
 
