@@ -14,14 +14,13 @@ import ssl
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 
 import aiohttp
 from aiohttp import abc, hdrs
 from yarl import URL
 
-from webhook import addresses, settings
+from webhook import addresses, settings, version
 from webhook.errors import Code, InconclusiveError, OperatorError, RejectedError, quote
 
 KEEP_ALIVE = 60.0  # seconds; below the 75 s after which nginx, in front of many registries, closes
@@ -180,7 +179,7 @@ class Client:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
-            headers={hdrs.USER_AGENT: f"countersign/{_version()}", hdrs.ACCEPT_ENCODING: "identity"},
+            headers={hdrs.USER_AGENT: f"countersign/{version.installed()}", hdrs.ACCEPT_ENCODING: "identity"},
         )
         return self._session
 
@@ -322,10 +321,3 @@ def _unknown_name(error: aiohttp.ClientConnectorDNSError, where: str) -> Unreach
     if error.os_error.errno == socket.EAI_AGAIN:
         return UnreachableError(f"{where}: its name could not be resolved now", transient=True)
     return UnreachableError(f"{where}: unknown host name", transient=False)
-
-
-def _version() -> str:
-    try:
-        return metadata.version("countersign")
-    except metadata.PackageNotFoundError:
-        return "0"

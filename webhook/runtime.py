@@ -21,7 +21,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import metadata
 from typing import NoReturn
 
 import orjson
@@ -29,7 +28,7 @@ import prometheus_client
 import uvloop
 from starlette.types import ASGIApp
 
-from webhook import environment, settings
+from webhook import environment, settings, version
 from webhook.admission.handler import Handler
 from webhook.admission.places import Places
 from webhook.audit.sinks import JsonLog, Metrics
@@ -94,7 +93,7 @@ class Parts:
 def build(configured: Settings, *, audit_descriptor: int = STDOUT) -> Parts:
     """The parts that `configured` describes; records go to `audit_descriptor`. Raises: OperatorError."""
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each
-    metrics = Metrics(hosts=_labels(configured), version=version())
+    metrics = Metrics(hosts=_labels(configured), version=version.installed())
     registry = open_registry(configured.registry, configured.network, observe=metrics.registry_request)
     collector = Collector(registry=registry, limits=configured.evidence, observe=metrics.stage)
     verifier = Verifier(registry=registry, collector=collector, policy=configured.policy, observe=metrics.stage)
@@ -192,14 +191,6 @@ def log_to_stderr() -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 
-def version() -> str:
-    """The version that is installed."""
-    try:
-        return metadata.version("countersign")
-    except metadata.PackageNotFoundError:
-        return "unknown"
-
-
 async def _serve(service: Service, options: settings.Server) -> None:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
@@ -214,7 +205,7 @@ async def _serve(service: Service, options: settings.Server) -> None:
 
 
 def _settle_memory() -> None:
-    """What start-up made lives as long as the process, and what it only needed is given back: some 3 MiB."""
+    """What start-up made lives as long as the process, and what it only needed is given back: some 2 MiB."""
     gc.collect()
     gc.freeze()  # no collection need look at it again
     with contextlib.suppress(AttributeError, OSError):  # of the C library, where it is glibc

@@ -12,14 +12,13 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from typer.main import get_command
 
-from webhook import environment, settings
+from webhook import environment, settings, version
 from webhook.errors import OperatorError
 from webhook.policy.syntax.mistakes import PolicyErrors
 from webhook.terminal import explain as explain_command
@@ -105,15 +104,8 @@ def _hint(error: typer.TyperException) -> str:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"{PROGRAM} {_version()}")
+        typer.echo(f"{PROGRAM} {version.installed()}")
         raise typer.Exit
-
-
-def _version() -> str:
-    try:
-        return metadata.version(PROGRAM)
-    except metadata.PackageNotFoundError:  # run from a source tree that is not installed
-        return "unknown"
 
 
 @app.callback(invoke_without_command=True)
