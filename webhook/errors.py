@@ -74,11 +74,7 @@ class TamperedError(RejectedError):
 
 
 class InconclusiveError(CountersignError):
-    """It could not be examined. `retry_after` is in seconds, where the other side named one."""
-
-    def __init__(self, code: Code, detail: str, *, retry_after: float | None = None) -> None:
-        super().__init__(code, detail)
-        self.retry_after = retry_after
+    """It could not be examined."""
 
 
 class OperatorError(Exception):

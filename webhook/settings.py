@@ -12,6 +12,7 @@ from pathlib import Path
 
 KIB = 1024
 MIB = 1024 * KIB
+OFF_LOOP_BYTES = 64 * KIB  # a foreign document above this size takes milliseconds to read: in a thread
 
 
 class NoMatch(StrEnum):

@@ -203,7 +203,7 @@ async def test_the_queue_is_bounded_and_settled_images_need_none() -> None:
     await desk.until_running(1)
     with pytest.raises(InconclusiveError) as caught:
         await desk.handler.review(request("r.example.com/b:1"), timeout=10.0)
-    assert (caught.value.code, caught.value.retry_after) == (Code.OVERLOADED, 1)
+    assert caught.value.code is Code.OVERLOADED
     assert await desk.start(request("r.example.com/a:exempt")) == "200 exempt"
     desk.verifier.gate.set()
     assert [await task for task in running] == ["200 verified"] * 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from dataclasses import dataclass, replace
 
 import pytest
@@ -107,8 +108,7 @@ class TestMeaningOfAnswers:
         for _ in range(3):
             error = await refusal(ask(registry, repository))
             assert (type(error), error.code) == (InconclusiveError, Code.RATE_LIMITED)
-            assert isinstance(error, InconclusiveError)
-            assert error.retry_after is not None
+            assert "429" in error.detail
         assert len(app.seen) == 1
 
     async def test_a_rate_limit_is_remembered_for_a_minute_at_most(
@@ -117,9 +117,9 @@ class TestMeaningOfAnswers:
         app.rules.append(on("/v2/", 429, headers=(("retry-after", "3600"),)))
         await refusal(registry.resolve(repository, "v1"))
         error = await refusal(registry.resolve(repository, "v1"))
-        assert isinstance(error, InconclusiveError)
-        assert error.retry_after is not None
-        assert 50 < error.retry_after <= 60
+        found = re.search(r"not asked again for (\d+) s", error.detail)
+        assert found is not None
+        assert 50 < int(found[1]) <= 60
 
     @pytest.mark.parametrize("limited", ["team/known", "team/anonymous"])
     async def test_a_rate_limit_is_of_one_credential(self, limited: str, app: HostileRegistry) -> None:

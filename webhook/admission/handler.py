@@ -135,7 +135,7 @@ class Handler:
         own, limit = self._waiting[namespace], self._limits.queue_max
         sharing = len(self._waiting) + (not own)
         if self._waiting.total() >= limit and own >= limit // sharing:
-            raise InconclusiveError(Code.OVERLOADED, f"{self._waiting.total()} reviews wait already", retry_after=1)
+            raise InconclusiveError(Code.OVERLOADED, f"{self._waiting.total()} reviews wait already")
 
     async def _wait(self, image: Pending, times: _Time) -> bool:
         """Whether a place is held; false when it came too late to begin."""

@@ -34,7 +34,6 @@ log = logging.getLogger(__name__)
 FACT_LIFETIME = 3600.0  # seconds; what is learned of a host only changes the order of asking
 HOSTS_MAX = 1024
 REPOSITORIES_MAX = 10_000
-OFF_LOOP_BYTES = 64 * settings.KIB  # 4 MiB of JSON take a third of a second to read: in a thread, all others go on
 MAX_PAGE_ENTRIES = 20_000  # of one page; more than fit into its bytes
 
 _HIDDEN = frozenset(("NAME_UNKNOWN", "DENIED", "UNAUTHORIZED"))
@@ -276,7 +275,7 @@ class Registry:
 
 
 async def _parse(answer: Answer, media_type: str, digest: Digest, max_entries: int) -> Manifest | Index:
-    if len(answer.body) <= OFF_LOOP_BYTES:
+    if len(answer.body) <= settings.OFF_LOOP_BYTES:
         return manifest.parse(answer.body, media_type=media_type, digest=digest, max_entries=max_entries)
     return await asyncio.to_thread(
         manifest.parse, answer.body, media_type=media_type, digest=digest, max_entries=max_entries

@@ -261,8 +261,8 @@ class Transport:
         if until is not None:
             raise InconclusiveError(
                 Code.RATE_LIMITED,
-                f"{quote(target.authority)} asked to be left alone (429) and is not asked again yet",
-                retry_after=max(0.0, until - time.monotonic()),
+                f"{quote(target.authority)} asked to be left alone (429) and is not asked again for"
+                f" {max(0.0, until - time.monotonic()):.0f} s",
             )
 
     def _given_up(
@@ -270,15 +270,11 @@ class Transport:
     ) -> InconclusiveError:
         where = quote(target.authority)
         if answer.status != 429:
-            return InconclusiveError(
-                Code.REGISTRY_UNAVAILABLE, f"{where} answered {answer.status}{said(answer)}", retry_after=wait
-            )
+            return InconclusiveError(Code.REGISTRY_UNAVAILABLE, f"{where} answered {answer.status}{said(answer)}")
         seconds = min(wait if wait is not None else LIMITED_DEFAULT, LIMITED_LONGEST)
         self._limited.put((target.origin, credential), time.monotonic() + seconds, seconds)
         named = f", retry after {wait:.0f} s" if wait is not None else ""
-        return InconclusiveError(
-            Code.RATE_LIMITED, f"{where} limits our requests (429{named}){said(answer)}", retry_after=wait
-        )
+        return InconclusiveError(Code.RATE_LIMITED, f"{where} limits our requests (429{named}){said(answer)}")
 
 
 def _location(answer: Answer, url: URL) -> URL:
