@@ -25,7 +25,7 @@ from webhook.demo import signing
 from webhook.demo.content import digest_of
 from webhook.demo.registry import OCI_INDEX, Receive, Scope, Send
 from webhook.errors import Code, CountersignError, MalformedError
-from webhook.evidence.collect import SIMPLE_SIGNING
+from webhook.evidence.model import SIMPLE_SIGNING
 from webhook.kube.workload import Image, Request
 from webhook.network import Network
 from webhook.oci import manifest

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from webhook.cosign import verifier
 from webhook.demo import signing
 from webhook.demo.signing import SigningKey
-from webhook.evidence.model import Evidence, Form, Outcome, Place, Signer, SignerKind, Verdict
+from webhook.evidence.model import SIMPLE_SIGNING, Evidence, Form, Outcome, Place, Signer, SignerKind, Verdict
 from webhook.oci.reference import Digest
 from webhook.trust import material
 from webhook.trust.material import Padding, PublicKey
@@ -46,7 +46,7 @@ def signer(key: PublicKey | None = None) -> Signer:
 
 
 def evidence(form: Form, payload: bytes, annotations: Mapping[str, str], *, subject: Digest = IMAGE) -> Evidence:
-    media_type = signing.SIMPLE_SIGNING if form is Form.LEGACY else signing.BUNDLE
+    media_type = SIMPLE_SIGNING if form is Form.LEGACY else signing.BUNDLE
     return Evidence(
         form, subject, Place.SIGNATURE_TAG, MANIFEST, digest_of(payload), media_type, annotations, payload
     )  # fmt: skip

@@ -15,7 +15,7 @@ from tests.cosign.made import IMAGE, OTHER_IMAGE
 from webhook.cosign import bundle
 from webhook.demo import signing
 from webhook.errors import CountersignError
-from webhook.evidence.model import Form
+from webhook.evidence.model import SIGN_PREDICATE, Form
 from webhook.oci.reference import Digest
 
 DESCRIPTOR = {"mediaType": "application/vnd.oci.image.manifest.v1+json", "size": 25, "digest": str(IMAGE)}
@@ -223,7 +223,7 @@ VULN = {"predicateType": "https://cosign.sigstore.dev/attestation/vuln/v1"}
         pytest.param({"predicate": "x"}, "malformed", id="CVE-2026-39395 predicate a string"),
         pytest.param(SBOM, "claim_mismatch", id="CVE-2022-35929 SBOM"),
         pytest.param(VULN, "claim_mismatch", id="CVE-2022-35930 scan result"),
-        pytest.param({"predicateType": f"{bundle.SIGN_PREDICATE}/"}, "claim_mismatch", id="predicateType and a slash"),
+        pytest.param({"predicateType": f"{SIGN_PREDICATE}/"}, "claim_mismatch", id="predicateType and a slash"),
         pytest.param({"predicateType": ""}, "claim_mismatch", id="predicateType empty"),
         pytest.param({"predicateType": None}, "malformed", id="CVE-2022-35929 no predicateType"),
         pytest.param(subject(WRONG), "subject_mismatch", id="other image"),

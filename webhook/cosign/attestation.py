@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 from webhook import untrusted
 from webhook.errors import Code, MalformedError, RejectedError, quote
+from webhook.evidence.model import IN_TOTO
 from webhook.oci.reference import Digest
 
-IN_TOTO = "application/vnd.in-toto+json"
 STATEMENT_TYPES = ("https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1")
 
 MAX_STATEMENT_BYTES = 4 << 20  # no more than the bundle around it

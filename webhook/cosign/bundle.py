@@ -17,10 +17,8 @@ from webhook import untrusted
 from webhook.cosign import attestation
 from webhook.cosign.attestation import Envelope
 from webhook.errors import Code, MalformedError, RejectedError, quote
-from webhook.evidence.model import Evidence
+from webhook.evidence.model import SIGN_PREDICATE, Evidence
 from webhook.trust.material import PublicKey
-
-SIGN_PREDICATE = "https://sigstore.dev/cosign/sign/v1"
 
 MAX_BUNDLE_BYTES = 4 << 20  # real ones are 1 to 12 KiB
 MAX_LOG_ENTRIES = 32  # CVE-2024-45395: these three as sigstore-go

@@ -18,13 +18,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 from webhook.demo.content import as_json, descriptor, digest_of
+from webhook.evidence.model import IN_TOTO, SIGN_PREDICATE, SIMPLE_SIGNING
 from webhook.oci import manifest
 
-SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json"
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
-IN_TOTO = "application/vnd.in-toto+json"
 STATEMENT = "https://in-toto.io/Statement/v1"
-SIGN_PREDICATE = "https://sigstore.dev/cosign/sign/v1"
 IMAGE_CONFIG = "application/vnd.oci.image.config.v1+json"
 EMPTY = "application/vnd.oci.empty.v1+json"
 

@@ -18,18 +18,25 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 
 from webhook import settings
 from webhook.errors import Code, CountersignError, InconclusiveError, MalformedError
-from webhook.evidence.model import Asked, Evidence, Form, Outcome, Place, failed
+from webhook.evidence.model import (
+    BUNDLE_PREFIX,
+    IN_TOTO,
+    SIGN_PREDICATE,
+    SIMPLE_SIGNING,
+    Asked,
+    Evidence,
+    Form,
+    Outcome,
+    Place,
+    failed,
+)
 from webhook.oci.manifest import Descriptor, Index, Manifest
 from webhook.oci.reference import Digest, Repository
 from webhook.oci.registry import Registry
 
-SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json"
-BUNDLE_PREFIX = "application/vnd.dev.sigstore.bundle"
 COSIGN_ARTIFACT = "application/vnd.dev.cosign.artifact.sig.v1+json"
 PREDICATE_ANNOTATION = "dev.sigstore.bundle.predicateType"
-SIGN_PREDICATE = "https://sigstore.dev/cosign/sign/v1"
-INTOTO = "application/vnd.in-toto+json"
-CANDIDATE_TYPES = (BUNDLE_PREFIX, COSIGN_ARTIFACT, INTOTO)
+CANDIDATE_TYPES = (BUNDLE_PREFIX, COSIGN_ARTIFACT, IN_TOTO)
 # Registries that list the config's media type, or nothing, where the artifact type belongs.
 UNTOLD_TYPES = (None, "", "application/vnd.oci.empty.v1+json", "application/vnd.oci.image.config.v1+json")
 

@@ -14,6 +14,11 @@ from webhook.errors import Code, CountersignError, InconclusiveError, TamperedEr
 from webhook.oci.reference import Digest
 from webhook.trust.material import PublicKey
 
+SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json"
+BUNDLE_PREFIX = "application/vnd.dev.sigstore.bundle"
+IN_TOTO = "application/vnd.in-toto+json"
+SIGN_PREDICATE = "https://sigstore.dev/cosign/sign/v1"
+
 
 class Form(StrEnum):
     """How a signature is wrapped; decided by the layer's media type, never by the place where it was found."""
@@ -79,7 +84,7 @@ class Outcome:
 
     `signer` is `None` where it holds for every signer; `evidence` is `None` where there was nothing to examine: nothing
     found, or a place, manifest or layer that could not be had. `code` is `None` exactly when the verdict is `verified`.
-    `facts` are for the record: form, candidate, fingerprint, docker_reference, warning.
+    `facts` are for the record: form, candidate, manifest, place, fingerprint, docker_reference.
     """
 
     verdict: Verdict
