@@ -27,13 +27,14 @@ from webhook.demo.content import digest_of
 from webhook.demo.registry import MemoryRegistry
 from webhook.errors import Code
 from webhook.evidence.collect import Collector
-from webhook.evidence.model import Place
+from webhook.evidence.model import Outcome, Place, Signer, SignerKind, Verdict
 from webhook.oci import manifest
 from webhook.policy import document
 from webhook.policy.decision import ImageDecision, Result
 from webhook.policy.model import PolicySet
 from webhook.settings import NoMatch
-from webhook.verification import Verifier
+from webhook.trust import material
+from webhook.verification import Known, Verifier
 
 
 @pytest.fixture
@@ -376,3 +377,21 @@ async def test_large_bundle_is_judged_in_a_thread_all_the_same(
             del stored.manifests[name]
             cluster.stored.push_manifest(NAME, json.dumps(fields).encode(), manifest.OCI_MANIFEST)
     assert (await cluster.verify(f"@{digest}")).code is code
+
+
+def test_known_signers_add_up_and_each_ends_by_itself() -> None:
+    signers = [
+        Signer(name, SignerKind.KEY, material.parse_public_key(key.public_pem))
+        for name, key in (("release", RELEASE), ("pipeline", PIPELINE))
+    ]
+    known, image = Known(settings.Policy(known_max=2)), ("registry.example.com/app", None)
+    for signer in signers:  # in half an outage only one of two is met
+        known.add(image, [Outcome(Verdict.VERIFIED, None, "signed", signer)])
+    known.add(image, [Outcome(Verdict.REJECTED, Code.SIGNATURE_INVALID, "forged", signers[0])])
+    assert known.signers(image) == {signer.known_as for signer in signers}
+    for number in range(2):
+        known.add((f"other/{number}", None), [Outcome(Verdict.VERIFIED, None, "signed", signers[0])])
+    assert known.signers(image) == frozenset()
+    ended = Known(settings.Policy(known_lifetime=0.0))
+    ended.add(image, [Outcome(Verdict.VERIFIED, None, "signed", signers[0])])
+    assert ended.signers(image) == frozenset()

@@ -31,8 +31,6 @@ from webhook.policy.decide import ImageDecision
 from webhook.policy.model import Deny, OnUnavailable, PolicySet, TrustPolicy
 from webhook.policy.select import Selection
 
-OFF_LOOP_BYTES = 64 * settings.KIB  # a document above this size takes milliseconds to judge: in a thread
-
 log = logging.getLogger(__name__)
 Paths = tuple[tuple[str, str], ...]
 Blocked = Mapping[str, tuple[TrustPolicy, Deny]]
@@ -163,7 +161,7 @@ class Examination:
 
     async def _judge(self, evidence: Evidence, signers: tuple[Signer, ...]) -> list[Outcome]:
         started = time.perf_counter()
-        if len(evidence.payload) > OFF_LOOP_BYTES:
+        if len(evidence.payload) > settings.OFF_LOOP_BYTES:
             outcomes = await asyncio.to_thread(_verify, evidence, signers, self._pending.now)
         else:
             outcomes = _verify(evidence, signers, self._pending.now)
@@ -179,18 +177,15 @@ class Examination:
         self._outcomes.append(failed(error))
 
     def decide(self) -> ImageDecision:
-        pending, known = self._pending, self._verifier.known
+        pending = self._pending
         listed = any(asked.candidates for asked in self._asked)
-        identity = (str(pending.reference.repository), self._digest)
-        before = known.signers(identity)
+        before = self._known_before()
         decisions = tuple(
             decide.decide_policy(
                 selection, self._outcomes, blocked=self._blocked, known=before, candidates_listed=listed
             )
             for selection in self._selections
         )
-        if _asks_known(self._selections):
-            known.add(identity, self._outcomes)
         return decide.decide_image(
             reference=pending.reference,
             paths=pending.paths,
@@ -201,6 +196,15 @@ class Examination:
             asked=tuple(self._asked),
         )
 
+    def _known_before(self) -> frozenset[str]:
+        """Who was verified for this digest before; who is now will be known from here on."""
+        if not _asks_known(self._selections):
+            return frozenset()
+        image = str(self._pending.reference.repository), self._digest
+        before = self._verifier.known.signers(image)
+        self._verifier.known.add(image, self._outcomes)
+        return before
+
 
 class Known:
     """Which signers were verified for a digest, bounded in number and time: what `onUnavailable: known` falls back to.
@@ -210,18 +214,18 @@ class Known:
 
     def __init__(self, limits: settings.Policy) -> None:
         self._limits = limits
-        self._verified: dict[tuple[str, Digest | None], tuple[float, frozenset[str]]] = {}
+        self._verified: dict[tuple[str, Digest | None], dict[str, float]] = {}  # by signer, when it was last verified
 
     def signers(self, image: tuple[str, Digest | None]) -> frozenset[str]:
-        since, signers = self._verified.get(image, (0.0, frozenset()))
-        return signers if time.monotonic() - since < self._limits.known_lifetime else frozenset()
+        earliest = time.monotonic() - self._limits.known_lifetime
+        return frozenset(signer for signer, at in self._verified.get(image, {}).items() if at > earliest)
 
     def add(self, image: tuple[str, Digest | None], outcomes: Iterable[Outcome]) -> None:
-        verified = frozenset(o.signer.known_as for o in outcomes if o.signer and o.verdict is Verdict.VERIFIED)
+        verified = {o.signer.known_as for o in outcomes if o.signer and o.verdict is Verdict.VERIFIED}
         if not verified:
             return
-        self._verified.pop(image, None)
-        self._verified[image] = (time.monotonic(), verified)
+        # Added to what was known: in half an outage only half of the signers are met.
+        self._verified[image] = self._verified.pop(image, {}) | dict.fromkeys(verified, time.monotonic())
         if len(self._verified) > self._limits.known_max:
             del self._verified[next(iter(self._verified))]
 
