@@ -204,3 +204,27 @@ def test_a_folder_that_cannot_be_written_is_the_operators_mistake(tmp_path: Path
 async def test_tls_below_1_2_is_refused() -> None:
     certificate = ServingCertificate(settings.Server(names=(NAME,)), now=NOW)
     assert certificate.context.minimum_version is ssl.TLSVersion.TLSv1_2
+
+
+class Stumbling(ServingCertificate):
+    """Fails at its first look, in a way that nobody foresaw."""
+
+    looks = 0
+
+    def refresh(self, now: datetime) -> bool:
+        self.looks += 1
+        if self.looks == 1:
+            raise ZeroDivisionError
+        return super().refresh(now)
+
+
+async def test_watch_outlives_what_nobody_foresaw() -> None:
+    certificate = Stumbling(settings.Server(reload_interval=0.001), now=datetime.now(UTC))
+    watching = asyncio.create_task(certificate.watch())
+    async with asyncio.timeout(10):
+        while certificate.looks < 2 and not watching.done():
+            await asyncio.sleep(0.001)
+    assert not watching.done()
+    watching.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await watching

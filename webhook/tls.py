@@ -72,7 +72,10 @@ class ServingCertificate:
         """Until cancelled, the pair in force follows its files or its age."""
         while True:
             await asyncio.sleep(self._options.reload_interval)
-            self.refresh(datetime.now(UTC))
+            try:
+                self.refresh(datetime.now(UTC))
+            except Exception:
+                log.exception("the serving certificate could not be looked at; the one in force stays")
 
     def refresh(self, now: datetime) -> bool:
         """Whether another pair is in force now. A new pair that cannot be used is said once, in the log."""
