@@ -8,6 +8,7 @@ floors:verify    the `.sig` manifest, its payload, one P-256 verification; no po
 from __future__ import annotations
 
 import base64
+import functools
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
@@ -83,9 +84,8 @@ async def _get(url: str) -> bytes:
         return await response.read()
 
 
-def _key(found: list[ec.EllipticCurvePublicKey] = []) -> ec.EllipticCurvePublicKey:  # noqa: B006 - a cell, on purpose
-    if not found:
-        key = load_pem_public_key(Path(os.environ["KEY"]).read_bytes())
-        assert isinstance(key, ec.EllipticCurvePublicKey)
-        found.append(key)
-    return found[0]
+@functools.cache
+def _key() -> ec.EllipticCurvePublicKey:
+    key = load_pem_public_key(Path(os.environ["KEY"]).read_bytes())
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    return key
