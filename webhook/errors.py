@@ -3,7 +3,7 @@
     CountersignError
     ├── MalformedError       the input breaks its own format, or is outside what we accept
     ├── RejectedError        it was examined, and it is wrong
-    │   └── TamperedError    what was served is not what was asked for: other bytes under a digest
+    │   └── TamperedError    it proves that somebody changed what was stored or logged
     ├── InconclusiveError    it could not be examined: never a proof of anything
     └── OperatorError        a mistake in settings, a policy or on the command line
 
@@ -26,6 +26,13 @@ class Code(StrEnum):
     UNSUPPORTED = "unsupported"
     LIMIT_EXCEEDED = "limit_exceeded"
     SIGNATURE_INVALID = "signature_invalid"
+    UNTRUSTED_MATERIAL = "untrusted_material"
+    TLOG_INVALID = "tlog_invalid"
+    TLOG_ENTRY_MISMATCH = "tlog_entry_mismatch"
+    TIME_INVALID = "time_invalid"
+    IDENTITY_MISMATCH = "identity_mismatch"
+    CONDITION_ERROR = "condition_error"
+    CROSSCHECK_DISAGREEMENT = "crosscheck_disagreement"
     SUBJECT_MISMATCH = "subject_mismatch"
     CLAIM_MISMATCH = "claim_mismatch"
     NOT_ENOUGH_SIGNERS = "not_enough_signers"
@@ -36,6 +43,7 @@ class Code(StrEnum):
     REGISTRY_UNAVAILABLE = "registry_unavailable"
     REGISTRY_VIOLATION = "registry_violation"
     HOST_REFUSED = "host_refused"
+    TRUST_UNAVAILABLE = "trust_unavailable"
 
     REFERENCE_INVALID = "reference_invalid"
     TOO_MANY_REFERENCES = "too_many_references"
@@ -67,10 +75,12 @@ class RejectedError(CountersignError):
 
 
 class TamperedError(RejectedError):
-    """Bytes came that do not have the digest or the size under which they were asked for (`registry_violation`)."""
+    """Proof that somebody changed what was stored: other bytes than the digest or size asked for
+    (`registry_violation`), or an entry that a trusted log vouches for and that is about something else
+    (`tlog_entry_mismatch`)."""
 
-    def __init__(self, detail: str) -> None:
-        super().__init__(Code.REGISTRY_VIOLATION, detail)
+    def __init__(self, detail: str, code: Code = Code.REGISTRY_VIOLATION) -> None:
+        super().__init__(code, detail)
 
 
 class InconclusiveError(CountersignError):

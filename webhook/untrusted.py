@@ -78,6 +78,22 @@ def as_integer(value: object, what: str) -> int:
     raise _mistyped(value, "an integer", what)
 
 
+def as_count(value: object, what: str) -> int:
+    """`value`, which is a JSON integer of a signed 64-bit field, from 0. Raises: MalformedError."""
+    number = as_integer(value, what)
+    if not 0 <= number < 1 << 63:
+        raise MalformedError(Code.MALFORMED, f"{what}: a number from 0 to 2^63 - 1 expected")
+    return number
+
+
+def as_bytes(value: object, what: str) -> bytes:
+    """The bytes of `value`, which is a JSON string of base64 and not empty. Raises: MalformedError."""
+    data = decode_base64(as_string(value, what), what)
+    if not data:
+        raise MalformedError(Code.MALFORMED, f"{what}: empty")
+    return data
+
+
 def kind_of(value: object) -> str:
     """What a JSON value is, for a message; members that are absent count as null."""
     return _KINDS.get(type(value), "a number")

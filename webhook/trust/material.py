@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import hashlib
 import re
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from webhook.errors import Code, MalformedError, RejectedError, quote
 
 MAX_KEY_BYTES = 64 << 10
 MAX_SIGNATURE_BYTES = 64 << 10
+MAX_RESTORED = 4096
 
 RSA_BITS = range(2048, 8192 + 1)  # more costs the verifier too much, less can be broken
 RSA_EXPONENTS = range((1 << 16) + 1, 1 << 31, 2)  # FIPS 186-5 A.1.1 from below; Go, and so cosign, from above
@@ -82,6 +84,9 @@ class PublicKey:
     def __str__(self) -> str:
         return f"{self.algorithm} key sha256:{self.fingerprint[:12]}"
 
+    def __reduce__(self) -> tuple[Callable[..., PublicKey], tuple[bytes, tuple[str, ...]]]:
+        return _restore, (self.spki, self.schemes)
+
 
 def parse_public_key(pem: str | bytes, *, hash: Hash | None = None, padding: Padding = Padding.PKCS1V15) -> PublicKey:  # noqa: A002
     """The key in one PEM block, `PUBLIC KEY` or `RSA PUBLIC KEY`.
@@ -92,10 +97,29 @@ def parse_public_key(pem: str | bytes, *, hash: Hash | None = None, padding: Pad
     size, its encoding or the options do not fit what we verify, `limit_exceeded` over 64 KiB.
     """
     label, der = _read_pem(pem)
-    key = _load(label, der)
+    return public_key(_load(label, der), hash=hash, padding=padding)
+
+
+def public_key(key: PublicKeyTypes, *, hash: Hash | None = None, padding: Padding = Padding.PKCS1V15) -> PublicKey:  # noqa: A002
+    """`key`, of a certificate or a trust root, as one that verifies. Options as for `parse_public_key`.
+
+    Raises: MalformedError, `unsupported`.
+    """
     algorithm, schemes, checks = _schemes_of(key, hash, padding)
     spki = _encode(key, "PUBLIC KEY")
     return PublicKey(hashlib.sha256(spki).hexdigest(), algorithm, schemes, spki, checks)
+
+
+@functools.lru_cache(MAX_RESTORED)
+def _restore(spki: bytes, schemes: tuple[str, ...]) -> PublicKey:
+    """A key that went to another process, there."""
+    key = serialization.load_der_public_key(spki)
+    first = schemes[0]
+    padding = Padding.PSS if first.startswith("pss-") else Padding.PKCS1V15
+    usual = public_key(key, padding=padding)
+    return (
+        usual if usual.schemes == schemes else public_key(key, hash=Hash(first.removeprefix("pss-")), padding=padding)
+    )
 
 
 # RFC 7468 3, strict text: one label, base64 lines, the same label; no headers and nothing around it
