@@ -1,0 +1,481 @@
+"""Sigstore trust roots: whose certificates, logs and clocks a policy believes, and when.
+
+A `TrustRoot` is what a trusted_root.json says, parsed whole or refused; a `RootSource` is where a policy says that one
+comes from, with what must vouch for a signature under it; `Trust` are the roots at hand while one review is judged.
+What one source demands holds for its own material only: roots are never merged. Keys and chains that were handed over
+in PEM, as deployments did before there was such a file, become one first, so that there is one way to be trusted.
+
+spec: sigstore protobuf-specs, TrustedRoot; protobuf JSON mapping; C2SP signed-note.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from itertools import pairwise
+from typing import NoReturn
+from urllib.parse import urlsplit
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.x509.oid import NameOID
+
+from webhook import untrusted
+from webhook.errors import Code, InconclusiveError, MalformedError, quote
+from webhook.trust import material
+from webhook.trust.material import Hash, PublicKey
+
+MEDIA_TYPES = (
+    "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
+    "application/vnd.dev.sigstore.trustedroot.v0.1+json",
+)
+MAX_ROOT_BYTES = 4 << 20
+MAX_RESTORED = 64
+MAX_ENTRIES = 256  # of each kind: a root that has rotated its keys every month for twenty years
+MAX_CERTIFICATES = 10  # of one chain
+MAX_CHAIN_BYTES = 128 << 10  # of PEM
+LOG_ID_BYTES = 32  # RFC 6962 3.2; C2SP signed-note
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """When something is valid: both ends belong to it; `None` is without end. Aware UTC."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+
+    def __contains__(self, moment: datetime) -> bool:
+        return (self.start is None or self.start <= moment) and (self.end is None or moment <= self.end)
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """A transparency log of signatures or of certificates. `log_id` as entries and SCTs name it."""
+
+    url: str
+    key: PublicKey
+    log_id: bytes
+    window: Window
+
+    @property
+    def host(self) -> str:
+        return _host_of(self.url)
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """A certificate or timestamp authority. `chain` as the root lists it: leaf or intermediate first, root last."""
+
+    chain: tuple[x509.Certificate, ...]
+    window: Window
+    url: str = ""
+
+    @property
+    def host(self) -> str:
+        return _host_of(self.url)
+
+
+def _host_of(url: str) -> str:
+    """The host in `url`, or all of it where it is none."""
+    try:
+        return urlsplit(url).hostname or url
+    except ValueError:
+        return url
+
+
+@dataclass(frozen=True, slots=True)
+class TrustRoot:
+    """One Sigstore instance. Two are equal when their `fingerprint`, the hex SHA-256 of the document, is.
+
+    `notes` say what of the document is not believed since it is outside what we verify with.
+    """
+
+    fingerprint: str
+    logs: tuple[Log, ...] = field(default=(), compare=False, repr=False)
+    ct_logs: tuple[Log, ...] = field(default=(), compare=False, repr=False)
+    certificate_authorities: tuple[Authority, ...] = field(default=(), compare=False, repr=False)
+    timestamp_authorities: tuple[Authority, ...] = field(default=(), compare=False, repr=False)
+    notes: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    document: bytes = field(default=b"", compare=False, repr=False)  # as it was parsed
+
+    def __reduce__(self) -> tuple[Callable[[bytes], TrustRoot], tuple[bytes]]:
+        return _restore, (self.document,)
+
+
+class RootKind(StrEnum):
+    BUILT_IN = "built-in"  # the public-good instance, shipped and refreshed
+    INLINE = "inline"  # in the policy itself
+    FILE = "file"  # a file beside the policies
+    TUF = "tuf"  # a TUF repository, by its own root
+
+
+@dataclass(frozen=True, slots=True)
+class RootSource:
+    """Where a trust root comes from, and what must vouch for a signature under it.
+
+    `key` tells sources apart wherever policies name them: `public-good`, `inline sha256:…`, `file NAME`, `tuf URL …`.
+    """
+
+    name: str  # as the policy calls it
+    kind: RootKind
+    key: str
+    require_log: bool = True
+    require_sct: bool = True
+    require_timestamp: bool = False
+    inline: TrustRoot | None = field(default=None, compare=False, repr=False)
+    url: str = field(default="", compare=False, repr=False)  # of the TUF repository
+    tuf_root: bytes = field(default=b"", compare=False, repr=False)  # its root.json, with which trust in it begins
+
+
+PUBLIC_GOOD = RootSource("public-good", RootKind.BUILT_IN, "public-good")
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """The trust roots at hand, by the `key` of their source, and why others are not."""
+
+    roots: Mapping[str, TrustRoot] = field(default_factory=dict)
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+    def root_of(self, source: RootSource) -> TrustRoot:
+        """Raises: InconclusiveError, `trust_unavailable`."""
+        if source.inline is not None:
+            return source.inline
+        root = self.roots.get(source.key)
+        if root is None:
+            problem = self.problems.get(source.key, "it was not loaded yet")
+            raise InconclusiveError(Code.TRUST_UNAVAILABLE, f"the trust root {source.name} is not at hand: {problem}")
+        return root
+
+
+def parse(data: bytes) -> TrustRoot:
+    """The trust root in a trusted_root.json of at most 4 MiB.
+
+    A key of an algorithm that we do not know is left out, with a note; whatever else is not as specified refuses the
+    whole document.
+
+    Raises: MalformedError, with the path in the document.
+    """
+    document = untrusted.as_object(untrusted.parse_json(data, max_bytes=MAX_ROOT_BYTES, what=_WHAT), _WHAT)
+    if document.get("mediaType") not in MEDIA_TYPES:
+        _refuse(f"{_WHAT}: mediaType: {MEDIA_TYPES[0]} expected", Code.UNSUPPORTED)
+    notes: list[str] = []
+
+    def logs(name: str) -> tuple[Log, ...]:
+        found = [_log(entry, where, notes) for entry, where in _entries(document, name, _WHAT, MAX_ENTRIES)]
+        return _distinct([log for log in found if log is not None], _below(_WHAT, name))
+
+    def authorities(name: str) -> tuple[Authority, ...]:
+        return tuple(_authority(entry, where) for entry, where in _entries(document, name, _WHAT, MAX_ENTRIES))
+
+    return TrustRoot(
+        fingerprint=_fingerprint(document),
+        logs=logs("tlogs"),
+        ct_logs=logs("ctlogs"),
+        certificate_authorities=authorities("certificateAuthorities"),
+        timestamp_authorities=authorities("timestampAuthorities"),
+        notes=tuple(notes),
+        document=data,
+    )
+
+
+@functools.lru_cache(MAX_RESTORED)
+def _restore(document: bytes) -> TrustRoot:
+    """A root that went to another process, there."""
+    return parse(document)
+
+
+_WHAT = "trust root"
+
+# keyDetails: what a key must be, and the hash that signatures with it use where its kind leaves a choice
+_DETAILS: Mapping[str, tuple[str, Hash | None]] = {
+    "PKIX_ECDSA_P256_SHA_256": ("ECDSA P-256", None),
+    "PKIX_ECDSA_P384_SHA_384": ("ECDSA P-384", Hash.SHA384),
+    "PKIX_ECDSA_P521_SHA_512": ("ECDSA P-521", Hash.SHA512),
+    "PKIX_RSA_PKCS1V15_2048_SHA256": ("RSA 2048", None),
+    "PKIX_RSA_PKCS1V15_3072_SHA256": ("RSA 3072", None),
+    "PKIX_RSA_PKCS1V15_4096_SHA256": ("RSA 4096", None),
+    "PKCS1_RSA_PKCS1V5": ("RSA", None),  # of any size
+    "PKIX_ED25519": ("Ed25519", None),
+}
+
+
+def _log(entry: Mapping[str, object], where: str, notes: list[str]) -> Log | None:
+    key = _object(entry, "publicKey", where)
+    # Without a beginning a key that was stolen and replaced would count for all times, so it must be said
+    window = _window(_object(key, "validFor", f"{where}.publicKey"), f"{where}.publicKey.validFor", start_required=True)
+    log_id = _bytes(_object(entry, "logId", where), "keyId", f"{where}.logId")
+    if len(log_id) != LOG_ID_BYTES:
+        _refuse(f"{where}.logId.keyId: {LOG_ID_BYTES} bytes expected, found {len(log_id)}")
+    details, tree_hash = _text(key, "keyDetails", f"{where}.publicKey"), _text(entry, "hashAlgorithm", where)
+    if details not in _DETAILS or tree_hash not in ("", "SHA2_256"):
+        unknown = f"keyDetails {quote(details)}" if details not in _DETAILS else f"hashAlgorithm {quote(tree_hash)}"
+        notes.append(f"{where}: {unknown} is not known, this log is not believed")
+        return None
+    url = _text(entry, "baseUrl", where)
+    return Log(url, _public_key(_bytes(key, "rawBytes", f"{where}.publicKey"), details, where), log_id, window)
+
+
+def _authority(entry: Mapping[str, object], where: str) -> Authority:
+    chain = _object(entry, "certChain", where)
+    listed = _entries(chain, "certificates", f"{where}.certChain", MAX_CERTIFICATES)
+    if not listed:
+        _refuse(f"{where}.certChain.certificates: at least one certificate expected")
+    certificates = tuple(_certificate(_bytes(one, "rawBytes", path), f"{path}.rawBytes") for one, path in listed)
+    valid = entry.get("validFor")
+    window = Window() if valid is None else _window(untrusted.as_object(valid, where), f"{where}.validFor")
+    return Authority(certificates, window, _text(entry, "uri", where))
+
+
+def _window(value: Mapping[str, object], where: str, *, start_required: bool = False) -> Window:
+    start, end = _time(value, "start", where), _time(value, "end", where)
+    if start_required and start is None:
+        _refuse(f"{where}.start: a time expected, since when the key is valid")
+    if start is not None and end is not None and end < start:
+        _refuse(f"{where}: it ends before it starts")
+    return Window(start, end)
+
+
+# RFC 3339 5.6, with upper-case letters as the protobuf JSON mapping writes them
+_TIME = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?(Z|[+-][0-9]{2}:[0-9]{2})"
+)
+
+
+def _time(value: Mapping[str, object], name: str, where: str) -> datetime | None:
+    text = _text(value, name, where)
+    if not text:
+        if value.get(name) is not None:
+            _refuse(f"{where}.{name}: a time of RFC 3339 expected, found ''")
+        return None
+    match = _TIME.fullmatch(text)
+    try:
+        if match is not None:
+            micros = (match[2] or "")[:6].ljust(6, "0")  # Python counts no nanoseconds
+            return datetime.fromisoformat(f"{match[1]}.{micros}{match[3].replace('Z', '+00:00')}").astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    return _refuse(f"{where}.{name}: a time of RFC 3339 expected, found {quote(text, max_chars=40)}")
+
+
+def _public_key(raw: bytes, details: str, where: str) -> PublicKey:
+    wanted, hash_name = _DETAILS[details]
+    try:
+        key = serialization.load_der_public_key(raw)
+        found = material.public_key(key)
+        if found.algorithm == wanted or (wanted == "RSA" and found.algorithm.startswith("RSA ")):
+            return material.public_key(key, hash=hash_name) if hash_name else found
+    except MalformedError as error:
+        raise MalformedError(error.code, f"{where}.publicKey: {error.detail}") from error
+    except (ValueError, OverflowError, UnsupportedAlgorithm) as error:
+        raise MalformedError(Code.MALFORMED, f"{where}.publicKey.rawBytes: no public key in DER") from error
+    return _refuse(f"{where}.publicKey: keyDetails {details} does not fit a key of {found.algorithm}")
+
+
+_UNREADABLE = (ValueError, OverflowError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion)
+
+
+def _certificate(der: bytes, where: str) -> x509.Certificate:
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        # Parts are read when first looked at: now, where a mistake can still be told to whom it concerns
+        _ = (certificate.extensions, certificate.public_key())
+        _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
+    except _UNREADABLE as error:
+        raise MalformedError(Code.MALFORMED, f"{where}: not an X.509 certificate in DER as expected") from error
+    except x509.UnsupportedGeneralNameType as error:
+        raise MalformedError(Code.UNSUPPORTED, f"{where}: a certificate with a kind of name not supported") from error
+    return certificate
+
+
+def _distinct(logs: Sequence[Log], where: str) -> tuple[Log, ...]:
+    """One key for each log: of two, the one that was checked would depend on their order."""
+    seen: set[bytes] = set()
+    for log in logs:
+        if log.log_id in seen:
+            _refuse(f"{where}: the log id {log.log_id.hex()} stands twice")
+        seen.add(log.log_id)
+    return tuple(logs)
+
+
+def _fingerprint(document: Mapping[str, object]) -> str:
+    try:
+        canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    except RecursionError:
+        _refuse(f"{_WHAT}: nested too deeply")
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class LogKey:
+    """A log's public key in PEM, by hand. `origin` only for a log of the Rekor v2 kind: the first line of its
+    checkpoints, `log2025-1.rekor.sigstore.dev`."""
+
+    pem: str | bytes
+    url: str = ""
+    origin: str = ""
+
+
+def from_material(
+    *,
+    certificate_authorities: Sequence[str | bytes] = (),
+    transparency_logs: Sequence[LogKey] = (),
+    ct_logs: Sequence[LogKey] = (),
+    timestamp_authorities: Sequence[str | bytes] = (),
+) -> TrustRoot:
+    """The root that chains and keys in PEM make: each valid for all times, since PEM does not say when.
+
+    A chain is one authority: its root, and intermediates up to it, in one order or the other.
+
+    Raises: MalformedError.
+    """
+    return parse(
+        assemble(
+            certificate_authorities=certificate_authorities,
+            transparency_logs=transparency_logs,
+            ct_logs=ct_logs,
+            timestamp_authorities=timestamp_authorities,
+        )
+    )
+
+
+def assemble(
+    *,
+    certificate_authorities: Sequence[str | bytes] = (),
+    transparency_logs: Sequence[LogKey] = (),
+    ct_logs: Sequence[LogKey] = (),
+    timestamp_authorities: Sequence[str | bytes] = (),
+    fulcio_url: str = "",
+) -> bytes:
+    """The trusted_root.json that `from_material` reads. Raises: MalformedError."""
+    document = {
+        "mediaType": MEDIA_TYPES[0],
+        "tlogs": [_write_log(log, f"transparency log {n}") for n, log in enumerate(transparency_logs, 1)],
+        "certificateAuthorities": [
+            _write_authority(pem, fulcio_url, f"certificate authority {n}")
+            for n, pem in enumerate(certificate_authorities, 1)
+        ],
+        "ctlogs": [_write_log(log, f"certificate transparency log {n}") for n, log in enumerate(ct_logs, 1)],
+        "timestampAuthorities": [
+            _write_authority(pem, "", f"timestamp authority {n}") for n, pem in enumerate(timestamp_authorities, 1)
+        ],
+    }
+    return json.dumps(document, indent=2).encode() + b"\n"
+
+
+_ALWAYS = {"start": "1970-01-01T00:00:00Z"}
+_DETAILS_OF = {algorithm: details for details, (algorithm, _) in _DETAILS.items()}
+
+
+def _write_log(log: LogKey, where: str) -> dict[str, object]:
+    try:
+        key = material.parse_public_key(log.pem)
+    except MalformedError as error:
+        raise MalformedError(error.code, f"{where}: {error.detail}") from error
+    return {
+        "baseUrl": log.url or (f"https://{log.origin}" if log.origin else ""),
+        "hashAlgorithm": "SHA2_256",
+        "publicKey": {
+            "rawBytes": _base64(key.spki),
+            "keyDetails": _DETAILS_OF.get(key.algorithm, "PKCS1_RSA_PKCS1V5"),
+            "validFor": _ALWAYS,
+        },
+        "logId": {"keyId": _base64(_log_id(key, log.origin))},
+    }
+
+
+def _log_id(key: PublicKey, origin: str) -> bytes:
+    if not origin or key.algorithm != "Ed25519":
+        return hashlib.sha256(key.spki).digest()  # RFC 6962 3.2
+    raw = key.spki[-32:]  # RFC 8410 4: the last part of the encoding, of fixed length
+    return hashlib.sha256(origin.encode() + b"\n\x01" + raw).digest()  # C2SP signed-note, signature types
+
+
+def _write_authority(pem: str | bytes, url: str, where: str) -> dict[str, object]:
+    chain = _chain(pem, where)
+    name = {
+        part: attributes[0].value
+        for part, oid in (("organization", NameOID.ORGANIZATION_NAME), ("commonName", NameOID.COMMON_NAME))
+        if (attributes := chain[-1].subject.get_attributes_for_oid(oid))
+    }
+    return {
+        "subject": {"organization": "", "commonName": where, **name},  # other programs insist on both
+        "uri": url,
+        "certChain": {
+            "certificates": [{"rawBytes": _base64(one.public_bytes(serialization.Encoding.DER))} for one in chain]
+        },
+        "validFor": _ALWAYS,
+    }
+
+
+def _chain(pem: str | bytes, where: str) -> list[x509.Certificate]:
+    data = pem.encode() if isinstance(pem, str) else pem
+    if len(data) > MAX_CHAIN_BYTES:
+        _refuse(f"{where}: {len(data)} bytes, at most {MAX_CHAIN_BYTES} are read", Code.LIMIT_EXCEEDED)
+    if b"PRIVATE KEY" in data:
+        _refuse(f"{where}: there is a private key in it; certificates only expected")
+    try:
+        chain = x509.load_pem_x509_certificates(data)
+    except ValueError as error:
+        raise MalformedError(Code.MALFORMED, f"{where}: certificates in PEM expected") from error
+    if len(chain) > MAX_CERTIFICATES:
+        _refuse(f"{where}: {len(chain)} certificates, at most {MAX_CERTIFICATES} are read", Code.LIMIT_EXCEEDED)
+    for ordered in (chain, chain[::-1]):
+        if all(_issued(one, issuer) for one, issuer in pairwise(ordered)):
+            return ordered
+    return _refuse(f"{where}: its certificates are no chain; give each authority's chain by itself, its root last")
+
+
+def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+# Protobuf JSON mapping: null is the same as absent, and absent the same as empty
+
+
+def _entries(
+    value: Mapping[str, object], name: str, where: str, max_items: int
+) -> list[tuple[Mapping[str, object], str]]:
+    path = _below(where, name)
+    listed = value.get(name)
+    found = [] if listed is None else untrusted.as_array(listed, path, max_items=max_items)
+    return [(untrusted.as_object(one, f"{path}[{index}]"), f"{path}[{index}]") for index, one in enumerate(found)]
+
+
+def _below(where: str, name: str) -> str:
+    return f"{where}: {name}" if where == _WHAT else f"{where}.{name}"
+
+
+def _object(value: Mapping[str, object], name: str, where: str) -> Mapping[str, object]:
+    return untrusted.as_object(value.get(name), f"{where}.{name}")
+
+
+def _text(value: Mapping[str, object], name: str, where: str) -> str:
+    text = value.get(name)
+    return "" if text is None else untrusted.as_string(text, f"{where}.{name}")
+
+
+def _bytes(value: Mapping[str, object], name: str, where: str) -> bytes:
+    path = f"{where}.{name}"
+    data = untrusted.decode_base64(untrusted.as_string(value.get(name), path), path)
+    return data or _refuse(f"{path}: it is empty")
+
+
+def _refuse(problem: str, code: Code = Code.MALFORMED) -> NoReturn:
+    raise MalformedError(code, problem)
