@@ -3,98 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import json
-from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.doubles.registry import registry_for, running
+from tests.evidence.shop import BOTH, KEY, NAME, PROVENANCE, SIGNATURES, Shop, opened
 from webhook import settings
 from webhook.demo import signing
 from webhook.demo.content import digest_of
-from webhook.demo.registry import OCI_INDEX, MemoryRegistry, StoredManifest
+from webhook.demo.registry import OCI_INDEX, StoredManifest
 from webhook.errors import Code
-from webhook.evidence.collect import Collector
-from webhook.evidence.model import Evidence, Form, Outcome, Place, Verdict
-from webhook.oci import manifest, reference
-from webhook.oci.reference import Digest, Repository
+from webhook.evidence import places
+from webhook.evidence.model import Form, Outcome, Place, Verdict, Wants
+from webhook.oci import manifest
+from webhook.oci.reference import Repository
 
-KEY = signing.new_key()
-NAME = "team/app"
-
-
-@dataclass
-class Shop:
-    """A registry with one image, and a collector that asks it."""
-
-    registry: MemoryRegistry
-    collector: Collector
-    repository: Repository
-    digest: Digest
-    descriptor: dict[str, object]
-
-    def sign(self, *, key: signing.SigningKey = KEY, onto: signing.SignedLegacy | None = None) -> signing.SignedLegacy:
-        signed = signing.sign_legacy(key, str(self.digest), NAME, onto=onto)
-        self.push(signed.blobs, signed.manifest, tag=signed.tag)
-        return signed
-
-    def bundle(self, *, listed_by: Place = Place.REFERRERS) -> signing.SignedBundle:
-        signed = signing.sign_bundle(KEY, str(self.digest), self.descriptor)
-        self.push(signed.blobs, signed.manifest)
-        if listed_by is Place.FALLBACK_TAG:
-            self.fallback([dict(signed.descriptor)])
-        return signed
-
-    def fallback(self, listed: Sequence[dict[str, object]]) -> None:
-        index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": list(listed)}
-        tag = f"sha256-{self.digest.hex}"
-        self.registry.push_manifest(NAME, json.dumps(index).encode(), OCI_INDEX, tag=tag)
-
-    def push(self, blobs: Iterable[bytes], data: bytes, *, tag: str | None = None) -> None:
-        for blob in blobs:
-            self.registry.push_blob(NAME, blob)
-        self.registry.push_manifest(NAME, data, manifest.OCI_MANIFEST, tag=tag)
-
-    async def collect(self, *, enough: int = 1000) -> tuple[list[Evidence], list[Outcome]]:
-        """What is found, until `enough` pieces of evidence are; and how often the registry was asked, in `requests`."""
-        self.registry.requests.clear()
-        evidence: list[Evidence] = []
-        outcomes: list[Outcome] = []
-        collection = self.collector.open(self.repository, self.digest)
-        while (found := await collection.next()) is not None:
-            if isinstance(found, Outcome):
-                outcomes.append(found)
-                continue
-            evidence.append(found)
-            if len(evidence) == enough:
-                self.collector.remember(self.repository, found.place)
-                break
-        collection.stop()
-        while self.collector.tasks:
-            await asyncio.wait(self.collector.tasks)
-        self.asked = {asked.place: asked.answer for asked in collection.asked}
-        return evidence, outcomes
-
-    @property
-    def requests(self) -> int:
-        return self.registry.requests.total()
-
-
-@contextlib.asynccontextmanager
-async def opened(*, referrers: bool = True, limits: settings.Evidence | None = None) -> AsyncIterator[Shop]:
-    stored = MemoryRegistry(referrers=referrers)
-    image = json.dumps({"schemaVersion": 2, "mediaType": manifest.OCI_MANIFEST, "layers": []}).encode()
-    digest = reference.parse_digest(stored.push_manifest(NAME, image, manifest.OCI_MANIFEST, tag="1"))
-    descriptor: dict[str, object] = {"mediaType": manifest.OCI_MANIFEST, "size": len(image), "digest": str(digest)}
-    async with running(stored) as host, registry_for(host) as registry:
-        collector = Collector(
-            registry=registry, limits=limits or settings.Evidence(), observe=lambda stage, seconds: None
-        )
-        yield Shop(stored, collector, Repository(host, NAME), digest, descriptor)
-        await collector.close()
+ASKED = frozenset(places.to_ask(SIGNATURES))
 
 
 @pytest.fixture
@@ -141,15 +67,15 @@ async def test_known_absence_of_the_referrers_api_saves_a_request_but_no_denial(
 async def test_unsigned_image_was_asked_for_in_every_place(shop: Shop) -> None:
     assert await shop.collect() == ([], [])
     assert shop.requests == 3
-    assert shop.asked == dict.fromkeys(Place, "none")
+    assert shop.asked == dict.fromkeys(ASKED, "none")
 
 
 async def test_remembered_place_never_hides_another(shop: Shop) -> None:
-    shop.collector.remember(shop.repository, Place.SIGNATURE_TAG)
+    shop.collector.remember(shop.repository, [Place.SIGNATURE_TAG])
     shop.bundle()
     (found,), _ = await shop.collect()
     assert found.place is Place.REFERRERS
-    assert set(shop.asked) == set(Place)
+    assert set(shop.asked) == ASKED
 
 
 async def test_same_referrer_in_both_lists_is_fetched_once(shop: Shop) -> None:
@@ -248,7 +174,7 @@ async def test_what_breaks_the_rules_is_an_outcome_and_no_evidence(shop: Shop, s
     evidence, outcomes = await shop.collect()
     assert evidence == []
     assert [outcome.code for outcome in outcomes] == [code]
-    assert set(shop.asked) == set(Place)
+    assert set(shop.asked) == ASKED
 
 
 @pytest.mark.parametrize("listed_type", ["application/vnd.oci.empty.v1+json", "", None])
@@ -308,15 +234,45 @@ async def test_place_that_could_not_be_asked_is_inconclusive() -> None:
         while (found := await collection.next()) is not None:
             assert isinstance(found, Outcome)
             outcomes.append(found)
-        assert {outcome.place for outcome in outcomes} == set(Place)
+        assert {outcome.place for outcome in outcomes} == ASKED
         assert {outcome.code for outcome in outcomes} == {Code.HOST_REFUSED}
         assert {outcome.verdict for outcome in outcomes} == {Verdict.REJECTED}
+
+
+async def test_a_hint_of_one_kind_of_review_is_none_for_another(shop: Shop) -> None:
+    shop.sign()
+    await shop.collect(SIGNATURES, enough=1)
+    shop.attest(shop.layer(shop.envelope()))
+    await shop.collect(PROVENANCE, enough=1)
+    assert shop.requests == 4, "the three places where an attestation may be, and its envelope"
+    await shop.collect(PROVENANCE, enough=1)
+    assert shop.requests == 2
+    await shop.collect(SIGNATURES, enough=1)
+    assert shop.requests == 2
+
+
+async def test_all_places_that_supplied_what_counts_are_asked_together_next_time(shop: Shop) -> None:
+    shop.sign()
+    shop.attest(shop.layer(shop.envelope()))
+    await shop.collect(BOTH, enough=2)
+    assert shop.requests == 6
+    await shop.collect(BOTH, enough=2)
+    assert shop.registry.requests == {"manifest": 2, "blob": 2}
+    assert [line.partition("/manifests/")[2][-4:] for line in shop.registry.lines[:2]] == [".sig", ".att"]
+    assert (await shop.collect(BOTH))[0]
+    assert set(shop.asked) == set(Place), "whoever reads on has asked every place"
+
+
+async def test_nothing_wanted_is_nothing_asked(shop: Shop) -> None:
+    shop.sign()
+    assert await shop.collect(Wants(signatures=False)) == ([], [])
+    assert shop.requests == 0
 
 
 async def test_hints_are_bounded() -> None:
     async with opened(limits=settings.Evidence(hints_max=2)) as shop:
         for number in range(5):
-            shop.collector.remember(Repository("host", f"name/{number}"), Place.REFERRERS)
+            shop.collector.remember(Repository("host", f"name/{number}"), [Place.REFERRERS])
         assert len(shop.collector._hints) == 2
 
 

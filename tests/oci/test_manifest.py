@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from webhook.demo.content import digest_of
 from webhook.errors import Code, CountersignError, MalformedError, RejectedError
 from webhook.oci import manifest, reference
 from webhook.oci.manifest import (
@@ -249,6 +250,44 @@ def test_inlined_content_is_decoded_and_not_judged(data: str | None, inlined: by
     parsed = parse(image(layers=[descriptor(data=data)]), OCI_MANIFEST)
     assert isinstance(parsed, Manifest)
     assert parsed.layers[0].data == inlined
+
+
+INLINED: dict[str, tuple[Document, bool]] = {
+    "as announced": (descriptor(size=2, digest=digest_of(b"{}"), data="e30="), True),
+    "none": (descriptor(), True),
+    "empty, as announced": (descriptor(size=0, digest=digest_of(b""), data=""), True),
+    "another size": (descriptor(size=3, digest=digest_of(b"{}"), data="e30="), False),
+    "another digest": (descriptor(size=2, digest=digest_of(b"[]"), data="e30="), False),
+    "empty": (descriptor(size=2, digest=digest_of(b"{}"), data=""), False),
+}
+
+
+@pytest.mark.parametrize(("written", "right"), INLINED.values(), ids=INLINED.keys())
+def test_inlined_content_is_used_where_it_is_what_was_announced(written: Document, right: bool) -> None:
+    parsed = parse(image(layers=[written]), OCI_MANIFEST)
+    assert isinstance(parsed, Manifest)
+    if right:
+        assert manifest.inlined(parsed.layers[0]) == parsed.layers[0].data
+        return
+    with pytest.raises(RejectedError) as caught:
+        manifest.inlined(parsed.layers[0])
+    assert (type(caught.value), caught.value.code) == (RejectedError, Code.REGISTRY_VIOLATION)
+
+
+@pytest.mark.parametrize(
+    ("platform", "shown"),
+    [
+        ({"os": "linux", "architecture": "arm64", "variant": "v8"}, "linux/arm64/v8"),
+        ({"os": "linux", "architecture": "amd64"}, "linux/amd64"),
+        ({"os": 1, "architecture": ["amd64"]}, ""),
+        ("linux", ""),
+        (None, ""),
+    ],
+)
+def test_a_platform_is_read_for_people_and_refuses_nothing(platform: object, shown: str) -> None:
+    parsed = parse(index(manifests=[descriptor(platform=platform)]), OCI_INDEX)
+    assert isinstance(parsed, Index)
+    assert parsed.manifests[0].platform == shown
 
 
 def test_accepted_types_are_all_asked_for() -> None:

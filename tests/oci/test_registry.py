@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -26,9 +27,9 @@ from tests.doubles.registry import (
     times,
 )
 from webhook.demo.registry import Incoming, Outgoing
-from webhook.errors import Code, MalformedError, RejectedError, TamperedError
+from webhook.errors import Code, CountersignError, MalformedError, RejectedError, TamperedError
 from webhook.oci import manifest
-from webhook.oci.manifest import Index, Manifest
+from webhook.oci.manifest import Descriptor, Index, Manifest
 from webhook.oci.reference import Repository, parse_digest
 from webhook.oci.registry import Registry
 
@@ -61,8 +62,17 @@ class TestPulling:
         assert await registry.fetch_blob(repository, replace(BLOB, data=LAYER), max_bytes=100) == LAYER
         assert app.seen == []
 
-    async def test_inlined_content_that_is_wrong_is_not_used(self, registry: Registry, repository: Repository) -> None:
-        assert await registry.fetch_blob(repository, replace(BLOB, data=b"another"), max_bytes=100) == LAYER
+    @pytest.mark.parametrize("data", [b"another", b"b layer", b"", LAYER + b"!", LAYER * 100_000])
+    async def test_inlined_content_that_is_wrong_is_a_violation_and_no_proof_of_tampering(
+        self, data: bytes, registry: Registry, repository: Repository, app: HostileRegistry
+    ) -> None:
+        error = await refusal(registry.fetch_blob(repository, replace(BLOB, data=data), max_bytes=100))
+        assert (type(error), error.code) == (RejectedError, Code.REGISTRY_VIOLATION)
+        assert app.seen == []
+
+    async def test_inlined_content_is_bounded_as_any_other(self, registry: Registry, repository: Repository) -> None:
+        error = await refusal(registry.fetch_blob(repository, replace(BLOB, data=LAYER), max_bytes=len(LAYER) - 1))
+        assert error.code is Code.LIMIT_EXCEEDED
 
     async def test_what_is_asked_for(self, registry: Registry, repository: Repository, app: HostileRegistry) -> None:
         await registry.fetch_manifest(repository, DIGEST)
@@ -257,6 +267,69 @@ class TestBodies:
         found = await registry.fetch_manifest(repository, digest)
         assert isinstance(found, Index)
         assert len(app.seen) == 1
+
+
+class TestListed:
+    """Documents that a listing names."""
+
+    LISTED = Descriptor(manifest.OCI_MANIFEST, DIGEST, len(MANIFEST), artifact_type=None, annotations={}, data=None)
+
+    async def test_a_manifest_that_is_as_listed(
+        self, registry: Registry, repository: Repository, app: HostileRegistry
+    ) -> None:
+        found = await registry.fetch_listed(repository, self.LISTED)
+        assert (type(found), found.digest) == (Manifest, DIGEST)
+        assert app.lines == [f"GET /v2/team/app/manifests/{DIGEST}"]
+
+    async def test_an_inlined_manifest_saves_the_request(
+        self, registry: Registry, repository: Repository, app: HostileRegistry
+    ) -> None:
+        found = await registry.fetch_listed(repository, replace(self.LISTED, data=MANIFEST))
+        assert (type(found), found.digest) == (Manifest, DIGEST)
+        assert app.seen == []
+
+    @pytest.mark.parametrize(
+        ("change", "kind", "code"),
+        [
+            pytest.param({"size": len(MANIFEST) - 1}, TamperedError, Code.REGISTRY_VIOLATION, id="larger"),
+            pytest.param({"size": len(MANIFEST) + 1}, TamperedError, Code.REGISTRY_VIOLATION, id="smaller"),
+            pytest.param({"size": 0}, TamperedError, Code.REGISTRY_VIOLATION, id="not empty"),
+            pytest.param({"size": 5 << 20}, MalformedError, Code.LIMIT_EXCEEDED, id="over the limit"),
+            pytest.param({"digest": OTHER}, MalformedError, Code.MALFORMED, id="missing"),
+            pytest.param(
+                {"media_type": manifest.DOCKER_MANIFEST}, RejectedError, Code.REGISTRY_VIOLATION, id="another type"
+            ),
+            pytest.param({"data": MANIFEST[:-1]}, RejectedError, Code.REGISTRY_VIOLATION, id="other data"),
+            pytest.param({"data": MANIFEST.swapcase()}, RejectedError, Code.REGISTRY_VIOLATION, id="changed data"),
+            pytest.param(
+                {"data": MANIFEST, "media_type": "text/html"}, RejectedError, Code.REGISTRY_VIOLATION, id="data of HTML"
+            ),
+            pytest.param(
+                {"data": MANIFEST, "media_type": manifest.DOCKER_MANIFEST},
+                RejectedError,
+                Code.REGISTRY_VIOLATION,
+                id="data of another type",
+            ),
+        ],
+    )
+    async def test_another_manifest_than_listed(
+        self,
+        change: dict[str, Any],
+        kind: type[CountersignError],
+        code: Code,
+        registry: Registry,
+        repository: Repository,
+    ) -> None:
+        error = await refusal(registry.fetch_listed(repository, replace(self.LISTED, **change)))
+        assert (type(error), error.code) == (kind, code)
+
+    async def test_another_digest_is_a_violation(
+        self, registry: Registry, repository: Repository, app: HostileRegistry
+    ) -> None:
+        served = Outgoing(200, (("content-type", manifest.OCI_MANIFEST),), MANIFEST.swapcase())
+        app.rules.append(lambda request: served if "/manifests/" in request.path else None)
+        error = await refusal(registry.fetch_listed(repository, self.LISTED))
+        assert (type(error), error.code) == (TamperedError, Code.REGISTRY_VIOLATION)
 
 
 class TestReferrers:

@@ -1,12 +1,13 @@
 """Finds and downloads what is attached to a digest, bounded in count and bytes, and hands it over as it arrives.
 
-Three places may hold evidence: the `.sig` tag, the referrers API and its fallback tag. They are asked in waves: first
-the place that last satisfied this repository, or, where nothing is known of it, all at once; then those not yet asked.
-What was learned changes only that order: a collection that was read to its end has asked every place. When a reader has
-enough, requests in flight are left to end by themselves, since cancelling one throws its connection away; no further
-one is sent. Nothing found here is believed: whether a manifest's layers are what they say is for `cosign` to judge.
+Four places may hold evidence: the `.sig` and `.att` tags, the referrers API and its fallback tag. Those that may hold
+what is wanted are asked in waves: first the places that last satisfied this repository, or, where nothing is known of
+it, all at once; then those not yet asked. What was learned changes only that order: a collection that was read to its
+end has asked each of them. When a reader has enough, requests in flight are left to end by themselves, since cancelling
+one throws its connection away; no further one is sent. Nothing found here is believed: what may be wanted is told by
+`places` from unsigned hints, and whether it is what it says is for `cosign` to judge.
 
-spec: OCI distribution 1.1, referrers and referrers tag schema; cosign signature and bundle specifications.
+spec: OCI distribution 1.1, referrers and referrers tag schema; cosign signature, attestation and bundle specifications.
 """
 
 from __future__ import annotations
@@ -18,51 +19,36 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 
 from webhook import settings
 from webhook.errors import Code, CountersignError, InconclusiveError, MalformedError
-from webhook.evidence.model import (
-    BUNDLE_PREFIX,
-    IN_TOTO,
-    SIGN_PREDICATE,
-    SIMPLE_SIGNING,
-    Asked,
-    Evidence,
-    Form,
-    Outcome,
-    Place,
-    failed,
-)
+from webhook.evidence import places
+from webhook.evidence.model import Asked, Evidence, Form, Outcome, Place, Wants, failed
 from webhook.oci.manifest import Descriptor, Index, Manifest
 from webhook.oci.reference import Digest, Repository
 from webhook.oci.registry import Registry
 
-COSIGN_ARTIFACT = "application/vnd.dev.cosign.artifact.sig.v1+json"
-PREDICATE_ANNOTATION = "dev.sigstore.bundle.predicateType"
-CANDIDATE_TYPES = (BUNDLE_PREFIX, COSIGN_ARTIFACT, IN_TOTO)
-# Registries that list the config's media type, or nothing, where the artifact type belongs.
-UNTOLD_TYPES = (None, "", "application/vnd.oci.empty.v1+json", "application/vnd.oci.image.config.v1+json")
-
 NONE, UNSUPPORTED = "none", "not supported"
+WHATEVER_SIGNS = Wants()
 log = logging.getLogger(__name__)
 Stages = Callable[[str, float], None]  # stage, seconds
 
 
 class Collector:
-    """Opens collections; remembers, bounded, which place last satisfied a repository."""
+    """Opens collections; remembers, bounded, which places last satisfied a repository."""
 
     def __init__(self, *, registry: Registry, limits: settings.Evidence, observe: Stages) -> None:
         self.registry, self.limits, self.observe = registry, limits, observe
         # By hash: a collision between two repositories only changes the order in which one of them is asked.
-        self._hints: dict[int, Place] = {}
+        self._hints: dict[int, tuple[Place, ...]] = {}
         self.tasks: set[asyncio.Task[None]] = set()
 
-    def open(self, repository: Repository, digest: Digest) -> Collection:
-        """A collection of what is attached to `digest`; nothing is asked before its first `next`."""
-        return Collection(self, repository, digest, self._waves(repository))
+    def open(self, repository: Repository, digest: Digest, wants: Wants = WHATEVER_SIGNS) -> Collection:
+        """A collection of what is attached to `digest` and wanted; nothing is asked before its first `next`."""
+        return Collection(self, repository, digest, wants, self._waves(repository, wants))
 
-    def remember(self, repository: Repository, place: Place) -> None:
-        """`place` will be asked alone, and first, when this repository is asked again."""
-        key = hash(repository)
+    def remember(self, repository: Repository, supplied: Iterable[Place], wants: Wants = WHATEVER_SIGNS) -> None:
+        """The places that `supplied` what counted will be asked first when the same is wanted of this repository."""
+        key = _key(repository, wants)
         self._hints.pop(key, None)
-        self._hints[key] = place
+        self._hints[key] = tuple(dict.fromkeys(supplied))
         if len(self._hints) > self.limits.hints_max:
             del self._hints[next(iter(self._hints))]
 
@@ -72,15 +58,15 @@ class Collector:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
-    def _waves(self, repository: Repository) -> list[tuple[Place, ...]]:
-        first = self._hints.get(hash(repository))
-        waves: list[tuple[Place, ...]] = [(first,)] if first else []
-        rest = tuple(place for place in Place if place is not first)
+    def _waves(self, repository: Repository, wants: Wants) -> list[tuple[Place, ...]]:
+        todo = places.to_ask(wants)
+        known = self._hints.get(_key(repository, wants), ())
+        first = tuple(place for place in todo if place in known)
+        rest = tuple(place for place in todo if place not in known)
         if Place.REFERRERS in rest and self.registry.lacks_referrers(repository.host):
-            waves.append(tuple(place for place in rest if place is not Place.REFERRERS))
-            rest = (Place.REFERRERS,)
-        waves.append(rest)
-        return waves
+            others = tuple(place for place in rest if place is not Place.REFERRERS)
+            return [first, others, (Place.REFERRERS,)]
+        return [first, rest]
 
 
 class Collection:
@@ -90,24 +76,29 @@ class Collection:
     """
 
     def __init__(
-        self, collector: Collector, repository: Repository, digest: Digest, waves: Sequence[tuple[Place, ...]]
+        self,
+        collector: Collector,
+        repository: Repository,
+        digest: Digest,
+        wants: Wants,
+        waves: Iterable[tuple[Place, ...]],
     ) -> None:
         self.asked: list[Asked] = []
         self._collector, self._registry, self._limits = collector, collector.registry, collector.limits
-        self._repository, self._digest = repository, digest
+        self._repository, self._digest, self._wants = repository, digest, wants
         self._waves = list(waves)
         self._queue: asyncio.Queue[Evidence | Outcome | None] = asyncio.Queue()  # `None`: a place is done
         self._tasks: set[asyncio.Task[None]] = set()
         self._pending = 0  # places of this wave that are not done
         self._parallel = asyncio.Semaphore(self._limits.parallel)
-        self._seen: set[Digest] = set()  # manifests, whichever place listed them first
+        self._seen: set[_Content] = set()  # manifests, whichever place listed them first
         self._bytes = 0
         self._over = False
 
     async def next(self) -> Evidence | Outcome | None:
         """The next find, as it arrives; `None` when every place was asked and all it held was handed over."""
         while True:
-            if not self._pending:
+            while not self._pending:
                 if not self._waves:
                     return None
                 self._start(self._waves.pop(0))
@@ -144,8 +135,8 @@ class Collection:
         started = time.perf_counter()
         try:
             match place:
-                case Place.SIGNATURE_TAG:
-                    await self._ask_signature_tag(started)
+                case Place.SIGNATURE_TAG | Place.ATTESTATION_TAG:
+                    await self._ask_suffixed_tag(place, started)
                 case Place.REFERRERS:
                     await self._ask_referrers(started)
                 case Place.FALLBACK_TAG:
@@ -160,23 +151,24 @@ class Collection:
         finally:
             self._queue.put_nowait(None)
 
-    async def _ask_signature_tag(self, started: float) -> None:
-        place = Place.SIGNATURE_TAG
-        if self._digest.algorithm != "sha256":  # a tag has at most 128 characters: cosign cannot make this one
+    async def _ask_suffixed_tag(self, place: Place, started: float) -> None:
+        suffix, tag = places.SUFFIXES[place], places.tag(place, self._digest)
+        if tag is None:
             self._answer(place, 0, started, supported=False)
             return
-        found = await self._registry.fetch_manifest(self._repository, f"{_stem(self._digest)}.sig")
+        found = await self._registry.fetch_manifest(self._repository, tag)
         if isinstance(found, Index):
-            raise MalformedError(Code.MALFORMED, "the .sig tag holds an index where a manifest belongs")
-        layers = _legacy_layers(found) if found else []
+            raise MalformedError(Code.MALFORMED, f"the {suffix} tag holds an index where a manifest belongs")
+        choose, what = _KINDS[place]
+        layers = choose(found, self._wants) if found else ()
         self._answer(place, len(layers), started)
         if found and layers:
-            await self._fetch_layers(place, found, self._first(place, layers, "signatures in the .sig tag"))
+            await self._fetch_layers(place, found, self._first(place, layers, f"{what} in the {suffix} tag"))
 
     async def _ask_referrers(self, started: float) -> None:
         place = Place.REFERRERS
         found = await self._registry.fetch_referrers(self._repository, self._digest)
-        listed = _candidates(found.manifests)
+        listed = places.candidates(found.manifests, self._wants)
         self._answer(place, len(listed), started, supported=found.supported)
         if found.truncated:
             self._limit(place, "the list of referrers goes on beyond the limit, and its rest was not read")
@@ -184,10 +176,10 @@ class Collection:
 
     async def _ask_fallback_tag(self, started: float) -> None:
         place = Place.FALLBACK_TAG
-        found = await self._registry.fetch_manifest(self._repository, _stem(self._digest))
+        found = await self._registry.fetch_manifest(self._repository, str(places.tag(place, self._digest)))
         if isinstance(found, Manifest):
             raise MalformedError(Code.MALFORMED, "the referrers tag holds a manifest where an index belongs")
-        listed = _candidates(found.manifests) if found else []
+        listed = places.candidates(found.manifests, self._wants) if found else []
         self._answer(place, len(listed), started)
         await self._fetch_listed(place, listed)
 
@@ -196,75 +188,53 @@ class Collection:
         answer = f"{candidates} found" if candidates else NONE if supported else UNSUPPORTED
         self.asked.append(Asked(place, candidates, answer))
 
-    def _first(self, place: Place, found: list[Descriptor], what: str, limit: int | None = None) -> list[Descriptor]:
+    def _first(
+        self, place: Place, found: Sequence[Descriptor], what: str, limit: int | None = None
+    ) -> Sequence[Descriptor]:
         limit = self._limits.candidates_max if limit is None else limit
         if len(found) > limit:
             self._limit(place, f"{len(found)} {what}, of which {limit} were examined")
         return found[:limit]
 
-    async def _fetch_listed(self, place: Place, listed: list[Descriptor]) -> None:
-        fresh = [descriptor for descriptor in listed if descriptor.digest not in self._seen]
+    async def _fetch_listed(self, place: Place, listed: Sequence[Descriptor]) -> None:
+        fresh = [descriptor for descriptor in listed if _content(descriptor) not in self._seen]
         chosen = self._first(place, fresh, "candidates listed as referrers")
-        self._seen.update(descriptor.digest for descriptor in chosen)
+        self._seen.update(map(_content, chosen))
         # Each has the same share, so that none that was made to be costly hides another.
         share = self._limits.candidates_max // max(1, len(chosen))
         await self._each(self._fetch_candidate(place, descriptor, share) for descriptor in chosen)
 
     async def _fetch_candidate(self, place: Place, descriptor: Descriptor, share: int) -> None:
         try:
-            self._spend(descriptor.size)
+            self._spend(descriptor.size, self._registry.manifest_max_bytes)
             async with self._parallel:
                 if self._over:
                     return
-                manifest = await self._registry.fetch_manifest(self._repository, descriptor.digest)
-            match manifest:
-                case None:
-                    raise MalformedError(Code.MALFORMED, f"{descriptor.digest} is listed as referrer but missing")
-                case Index():
-                    raise MalformedError(Code.MALFORMED, f"the referrer {descriptor.digest} is an index")
-            layers = self._layers_of_referrer(manifest)
-            await self._fetch_layers(place, manifest, self._first(place, layers, "signatures in one referrer", share))
+                manifest = await self._registry.fetch_listed(self._repository, descriptor)
+            if isinstance(manifest, Index):
+                raise MalformedError(Code.MALFORMED, f"the referrer {descriptor.digest} is an index")
+            layers = places.referrer_layers(manifest, self._digest, self._wants)
+            chosen = self._first(place, layers, "signatures or attestations in one referrer", share)
+            await self._fetch_layers(place, manifest, chosen)
         except CountersignError as error:
             self._fail(place, error)
 
-    def _layers_of_referrer(self, manifest: Manifest) -> list[Descriptor]:
-        # A listing is only the registry's claim: the manifest itself must name its subject.
-        if manifest.subject is None or manifest.subject.digest != self._digest:
-            named = manifest.subject.digest if manifest.subject else "nothing"
-            raise MalformedError(Code.MALFORMED, f"the referrer {manifest.digest} names {named} as its subject")
-        bundles = [layer for layer in manifest.layers if layer.media_type.startswith(BUNDLE_PREFIX)]
-        if not bundles:
-            return _legacy_layers(manifest)
-        if len(manifest.layers) != 1:
-            raise MalformedError(
-                Code.MALFORMED, f"the bundle manifest {manifest.digest} has {len(manifest.layers)} layers, one expected"
-            )
-        return bundles
-
     async def _fetch_layers(self, place: Place, manifest: Manifest, layers: Iterable[Descriptor]) -> None:
-        by_content: dict[Digest, list[Descriptor]] = {}  # several signers may have signed one payload
+        by_content: dict[_Content, list[Descriptor]] = {}  # several signers may have signed one payload
         for layer in layers:
-            by_content.setdefault(layer.digest, []).append(layer)
+            by_content.setdefault(_content(layer), []).append(layer)
         await self._each(self._fetch_payload(place, manifest, same) for same in by_content.values())
 
     async def _fetch_payload(self, place: Place, manifest: Manifest, layers: Sequence[Descriptor]) -> None:
         layer = layers[0]
-        form = Form.BUNDLE if layer.media_type.startswith(BUNDLE_PREFIX) else Form.LEGACY
-        limits = self._limits
+        form = places.form_of(layer)
+        assert form is not None  # as the layer was chosen by its form
         try:
-            self._spend(layer.size)
-            async with self._parallel:
-                if self._over:
-                    return
-                started = time.perf_counter()
-                payload = await self._registry.fetch_blob(
-                    self._repository,
-                    layer,
-                    max_bytes=limits.bundle_max_bytes if form is Form.BUNDLE else limits.payload_max_bytes,
-                )
-                self._collector.observe("fetch", time.perf_counter() - started)
+            payload = await self._fetch_blob(layer, self._max_bytes(form))
         except CountersignError as error:
             self._fail(place, error)
+            return
+        if payload is None:
             return
         for same in layers:
             self._queue.put_nowait(
@@ -280,6 +250,26 @@ class Collection:
                 )
             )
 
+    async def _fetch_blob(self, layer: Descriptor, max_bytes: int) -> bytes | None:
+        """The content of `layer`; `None` where nobody waits for it any more."""
+        self._spend(layer.size, max_bytes)
+        async with self._parallel:
+            if self._over:
+                return None
+            started = time.perf_counter()
+            payload = await self._registry.fetch_blob(self._repository, layer, max_bytes=max_bytes)
+            self._collector.observe("fetch", time.perf_counter() - started)
+            return payload
+
+    def _max_bytes(self, form: Form) -> int:
+        match form:
+            case Form.LEGACY:
+                return self._limits.payload_max_bytes
+            case Form.DSSE:
+                return self._limits.attestation_max_bytes
+            case Form.BUNDLE:
+                return self._limits.bundle_max_bytes
+
     async def _each(self, work: Iterable[Coroutine[None, None, None]]) -> None:
         todo = list(work)
         if len(todo) == 1:  # the usual case needs no task
@@ -287,8 +277,9 @@ class Collection:
         elif todo:
             await asyncio.gather(*map(self._spawn, todo))
 
-    def _spend(self, size: int) -> None:
-        size = min(size, self._limits.bundle_max_bytes)  # more is read of nothing, whatever a descriptor claims
+    def _spend(self, size: int, max_bytes: int) -> None:
+        if size > max_bytes:  # refused unread by whoever fetches it
+            return
         if self._bytes + size > self._limits.image_max_bytes:
             raise MalformedError(
                 Code.LIMIT_EXCEEDED, f"more than {self._limits.image_max_bytes} bytes of evidence for one image"
@@ -302,21 +293,19 @@ class Collection:
         self._queue.put_nowait(failed(error, place=place))
 
 
-def _stem(digest: Digest) -> str:
-    # OCI distribution 1.1, referrers tag schema: at most 32 characters of algorithm and 64 of hex.
-    return f"{digest.algorithm}-{digest.hex[:64]}"
+_Content = tuple[str, Digest, int, bytes | None]
+_KINDS = {
+    Place.SIGNATURE_TAG: (places.signatures, "signatures"),
+    Place.ATTESTATION_TAG: (places.attestations, "attestations"),
+}
 
 
-def _legacy_layers(manifest: Manifest) -> list[Descriptor]:
-    return [layer for layer in manifest.layers if layer.media_type == SIMPLE_SIGNING]
+def _content(descriptor: Descriptor) -> _Content:
+    """What is fetched once. All that can make fetching fail is part of it: a listing with a wrong size, say, does not
+    hide that with the right one."""
+    return descriptor.media_type, descriptor.digest, descriptor.size, descriptor.data
 
 
-def _candidates(listed: Sequence[Descriptor]) -> list[Descriptor]:
-    """What may be a signature, the likeliest first; a type that is another artifact's is the one reason to discard."""
-    told = [d for d in listed if (d.artifact_type or "").startswith(CANDIDATE_TYPES)]
-    untold = [d for d in listed if d.artifact_type in UNTOLD_TYPES]
-    return sorted(told, key=_says_attestation) + untold
-
-
-def _says_attestation(descriptor: Descriptor) -> bool:
-    return descriptor.annotations.get(PREDICATE_ANNOTATION, SIGN_PREDICATE) != SIGN_PREDICATE
+def _key(repository: Repository, wants: Wants) -> int:
+    """Signatures and attestations may be in different places: what satisfied one review is no hint for another kind."""
+    return hash((repository, wants.signatures, bool(wants.predicates)))

@@ -1,20 +1,25 @@
 """Evidence, the signers it is held against, what is demanded, and the outcome: the values between registry and policy.
 
 Evidence is what we were handed and have not yet believed. An outcome says what became of one piece of it for one
-signer; only an outcome with the verdict `verified` counts for anything. All values are frozen.
+signer; only one with a `Proof` counts for anything, as a signature where it is `verified`, as an attestation where it
+is `attested`. All values are frozen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 from webhook.errors import Code, CountersignError, InconclusiveError, TamperedError
 from webhook.oci.reference import Digest
+from webhook.trust.identity import Claims, Identity
 from webhook.trust.material import PublicKey
+from webhook.trust.root import RootSource
 
 SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json"
+DSSE_ENVELOPE = "application/vnd.dsse.envelope.v1+json"
 BUNDLE_PREFIX = "application/vnd.dev.sigstore.bundle"
 IN_TOTO = "application/vnd.in-toto+json"
 SIGN_PREDICATE = "https://sigstore.dev/cosign/sign/v1"
@@ -24,6 +29,7 @@ class Form(StrEnum):
     """How a signature is wrapped; decided by the layer's media type, never by the place where it was found."""
 
     LEGACY = "legacy"  # simple signing payload, signature in the layer's annotations
+    DSSE = "dsse"  # DSSE envelope as layer, certificate and log entry in its annotations
     BUNDLE = "bundle"  # Sigstore bundle
 
 
@@ -31,37 +37,61 @@ class Place(StrEnum):
     """Where evidence for a digest is looked for in a repository."""
 
     SIGNATURE_TAG = "signature_tag"  # `sha256-<hex>.sig`, a manifest
+    ATTESTATION_TAG = "attestation_tag"  # `sha256-<hex>.att`, a manifest
     REFERRERS = "referrers"  # the referrers API
     FALLBACK_TAG = "fallback_tag"  # `sha256-<hex>`, an index: OCI distribution 1.1, referrers tag schema
 
 
 class Verdict(StrEnum):
-    VERIFIED = "verified"  # examined and right
+    VERIFIED = "verified"  # examined and right: a signature of the image
+    ATTESTED = "attested"  # examined and right: a statement about the image, which is no signature of it
     REJECTED = "rejected"  # examined and wrong
     INCONCLUSIVE = "inconclusive"  # could not be examined
 
 
 class SignerKind(StrEnum):
     KEY = "key"
+    KEYLESS = "keyless"
+
+
+@dataclass(frozen=True, slots=True)
+class Wants:
+    """What is looked for: signatures, and attestations of these predicate types."""
+
+    signatures: bool = True
+    predicates: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """One way in which a policy accepts a signature. Two signers are distinct when their `identity` is."""
+    """One way in which a policy accepts a signature.
+
+    `trust_root` names the logs, clocks and authorities that are believed: a key needs none, an identity has one.
+    """
 
     name: str
     kind: SignerKind
-    material: PublicKey
+    material: PublicKey | Identity
+    trust_root: RootSource | None = None
+    require_log: bool = False  # of a key; for an identity its trust root says so
+
+    @property
+    def fingerprint(self) -> str:
+        """Of a key the lower-case hex SHA-256 of its SPKI; an identity has none: empty."""
+        return self.material.fingerprint if isinstance(self.material, PublicKey) else ""
 
     @property
     def identity(self) -> str:
-        """What makes this signer distinct from another: for keys the fingerprint."""
-        return f"spki:{self.material.fingerprint}"
+        """What makes this signer distinct from another in records: the key, or the rule about identities."""
+        return f"spki:{self.fingerprint}" if self.fingerprint else f"keyless:{self.material}"
 
     @property
     def known_as(self) -> str:
-        """The identity, and the schemes that were tried: another policy may take fewer of the same key."""
-        return " ".join((self.identity, *self.material.schemes))
+        """The identity, and all by which another policy may judge the same one otherwise."""
+        schemes = self.material.schemes if isinstance(self.material, PublicKey) else ()
+        root = self.trust_root
+        under = (root.key, str(root.require_log), str(root.require_sct), str(root.require_timestamp)) if root else ()
+        return " ".join((self.identity, *schemes, *under, str(self.require_log)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +109,51 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class SignedTime:
+    """When something was signed at the latest, and the clock that says so: `rekor.sigstore.dev`, never the signer."""
+
+    at: datetime
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attestation:
+    """What a signer says of the image: an in-toto statement, whole."""
+
+    predicate_type: str
+    statement: Mapping[str, object] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a verified piece of evidence proves.
+
+    `material` is who signed, in one form for all schemes, by which distinct signers are counted: `spki:<hex>`, or the
+    certificate's issuer and names. `times` come from trusted clocks only. `annotations` are what was signed along.
+    """
+
+    material: str
+    key_fingerprint: str  # SPKI SHA-256 of the key that signed
+    certificate_fingerprint: str = ""  # SHA-256 of the DER
+    claims: Claims | None = None
+    times: tuple[SignedTime, ...] = ()
+    logged: tuple[tuple[str, int | None], ...] = ()  # URL of the log; index of the entry, where it can be believed
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    attestation: Attestation | None = None
+
+    @property
+    def at(self) -> datetime | None:
+        """The earliest trusted time: a later one can be had for an old signature by whoever asks a clock again."""
+        return min((time.at for time in self.times), default=None)
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one piece of evidence for one signer.
 
     `signer` is `None` where it holds for every signer; `evidence` is `None` where there was nothing to examine: nothing
-    found, or a place, manifest or layer that could not be had. `code` is `None` exactly when the verdict is `verified`.
-    `facts` are for the record: form, candidate, manifest, place, fingerprint, docker_reference.
+    found, or a place, manifest or layer that could not be had. `code` is `None`, and `proof` is there, exactly when the
+    verdict is `verified` or `attested`. `facts` are for the record: form, candidate, manifest, place, fingerprint, ….
     """
 
     verdict: Verdict
@@ -95,6 +164,7 @@ class Outcome:
     place: Place | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     tampered: bool = False  # it proves that somebody changed what was stored
+    proof: Proof | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,19 +8,19 @@ through is left to `transport`. spec: OCI distribution 1.1; Docker registry toke
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import logging
-import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-
-from yarl import URL
+from typing import TypeVar
 
 from webhook import settings
 from webhook.cache import Cache
 from webhook.errors import Code, InconclusiveError, MalformedError, RejectedError, TamperedError, quote
 from webhook.network import Answer, Network
-from webhook.oci import docker_config, manifest, reference
+from webhook.oci import docker_config, links, manifest, reference
 from webhook.oci.authn import CredentialSource
 from webhook.oci.complaint import codes, said
 from webhook.oci.manifest import Descriptor, Index, Manifest
@@ -29,6 +29,7 @@ from webhook.oci.transport import Observer, Question, Redirects, RequestKind, Tr
 
 __all__ = ["Observer", "Referrers", "Registry", "RequestKind", "open_registry"]
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 FACT_LIFETIME = 3600.0  # seconds; what is learned of a host only changes the order of asking
@@ -40,8 +41,6 @@ _HIDDEN = frozenset(("NAME_UNKNOWN", "DENIED", "UNAUTHORIZED"))
 _NO_HEAD = frozenset((400, 405, 501))
 _NO_REFERRERS = frozenset((301, 302, 303, 307, 308, 400, 404, 405, 406, 410, 501))
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
-_LINK = re.compile(r"<(?P<target>[\x21-\x3b\x3d\x3f-\x7e]*)>(?P<parameters>[^,<]*)")
-_NEXT = re.compile(r";\s*rel\s*=\s*(\"[^\"]*\bnext\b[^\"]*\"|next\b)", re.IGNORECASE)
 
 
 class _Fact(Enum):
@@ -86,6 +85,7 @@ class Registry:
         observe: Observer | None = None,
     ) -> None:
         self._limits = limits
+        self.manifest_max_bytes = limits.manifest_max_bytes
         self._transport = Transport(limits=limits, network=network, credentials=credentials, observe=observe)
         self._without_head: Cache[str, bool] = Cache(max_entries=HOSTS_MAX)
         self._without_referrers: Cache[str, bool] = Cache(max_entries=HOSTS_MAX)
@@ -124,18 +124,36 @@ class Registry:
             raise _odd(repository, answer)
         self._note_read(repository)
         digest = self._digest_of(answer, repository, name)
-        return await _parse(answer, _media_type(answer), digest, self._limits.manifest_max_entries)
+        return await _parse(answer.body, _media_type(answer), digest, self._limits.manifest_max_entries)
+
+    async def fetch_listed(self, repository: Repository, descriptor: Descriptor) -> Manifest | Index:
+        """The document that `descriptor` lists, size, digest and media type checked; data inlined there saves asking.
+
+        Raises: RejectedError, MalformedError (listed but missing, `limit_exceeded`, content wrong), InconclusiveError.
+        """
+        what = f"manifest {descriptor.digest} of {quote(str(repository))}"
+        _check_limit(what, descriptor, self._limits.manifest_max_bytes)
+        body = await _inlined(descriptor)
+        if body is None:
+            name, size = str(descriptor.digest), descriptor.size
+            answer = await self._ask_manifest(RequestKind.MANIFEST, repository, name, method="GET", max_bytes=size)
+            body = await _content(what, answer, repository, descriptor)
+            self._note_read(repository)
+            if _media_type(answer) != descriptor.media_type:
+                listed, served = (quote(text, max_chars=100) for text in (descriptor.media_type, _media_type(answer)))
+                raise RejectedError(Code.REGISTRY_VIOLATION, f"{what}: listed as {listed}, served as {served}")
+        return await _parse(body, descriptor.media_type, descriptor.digest, self._limits.manifest_max_entries)
 
     async def fetch_blob(self, repository: Repository, descriptor: Descriptor, *, max_bytes: int) -> bytes:
-        """The bytes that `descriptor` speaks of, size and digest checked; inlined data is used where it is right.
+        """The bytes that `descriptor` speaks of, size and digest checked; data inlined there saves asking.
 
         Raises: RejectedError (`registry_violation`), MalformedError (`limit_exceeded`), InconclusiveError.
         """
         what = f"blob {descriptor.digest} of {quote(str(repository))}"
-        if descriptor.size > max_bytes:
-            raise MalformedError(Code.LIMIT_EXCEEDED, f"{what}: {descriptor.size} bytes, at most {max_bytes} are read")
-        if descriptor.data is not None and _is_right(descriptor.data, descriptor):
-            return descriptor.data
+        _check_limit(what, descriptor, max_bytes)
+        data = await _inlined(descriptor)
+        if data is not None:
+            return data
         answer = await self._transport.ask(
             Question(
                 kind=RequestKind.BLOB,
@@ -145,16 +163,7 @@ class Registry:
                 redirects=Redirects.ANYWHERE,
             )
         )
-        if answer.status == 404:
-            raise MalformedError(Code.MALFORMED, f"{what}: listed but missing")
-        if answer.status != 200:
-            raise _odd(repository, answer)
-        if answer.cut or len(answer.body) != descriptor.size:
-            found = "more" if answer.cut else str(len(answer.body))
-            raise TamperedError(f"{what}: {descriptor.size} bytes announced, {found} served{_encoding(answer)}")
-        if not descriptor.digest.matches(answer.body):
-            raise TamperedError(f"{what}: what was served has another digest{_encoding(answer)}")
-        return answer.body
+        return await _content(what, answer, repository, descriptor)
 
     async def fetch_referrers(self, repository: Repository, digest: Digest) -> Referrers:
         """What the referrers API lists for `digest`, over all pages up to the limits.
@@ -173,7 +182,7 @@ class Registry:
             read += len(answer.body)
             if len(found) > self._limits.referrers_max:
                 return Referrers(supported=True, manifests=tuple(found[: self._limits.referrers_max]), truncated=True)
-            path = _next_page(answer, repository)
+            path = links.next_page(answer, repository)
             if path is None or read > self._limits.manifest_max_bytes:
                 break
         return Referrers(supported=True, manifests=tuple(found), truncated=path is not None)
@@ -190,19 +199,21 @@ class Registry:
         """Connections are closed."""
         await self._transport.close()
 
-    async def _ask_manifest(self, kind: RequestKind, repository: Repository, name: str, *, method: str) -> Answer:
+    async def _ask_manifest(
+        self, kind: RequestKind, repository: Repository, name: str, *, method: str, max_bytes: int | None = None
+    ) -> Answer:
         answer = await self._transport.ask(
             Question(
                 kind=kind,
                 repository=repository,
                 path=f"manifests/{name}",
-                max_bytes=self._limits.manifest_max_bytes,
+                max_bytes=self._limits.manifest_max_bytes if max_bytes is None else max_bytes,
                 method=method,
                 accept=manifest.ACCEPT,
             )
         )
         if answer.status in _REDIRECTS:
-            place = quote(_host(answer.headers.get("Location", "")))
+            place = quote(links.host(answer.headers.get("Location", "")))
             raise RejectedError(
                 Code.HOST_REFUSED, f"{quote(str(repository))}: redirects a manifest to another host: {place}"
             )
@@ -250,7 +261,7 @@ class Registry:
             )
         digest = Digest("sha256", hashlib.sha256(answer.body).hexdigest())
         try:
-            index = await _parse(answer, manifest.OCI_INDEX, digest, MAX_PAGE_ENTRIES)
+            index = await _parse(answer.body, manifest.OCI_INDEX, digest, MAX_PAGE_ENTRIES)
         except MalformedError as error:
             if error.code is Code.LIMIT_EXCEEDED:
                 raise
@@ -274,12 +285,38 @@ class Registry:
             self._facts.put(repository, _Fact.NO_REFERRERS, FACT_LIFETIME)
 
 
-async def _parse(answer: Answer, media_type: str, digest: Digest, max_entries: int) -> Manifest | Index:
-    if len(answer.body) <= settings.OFF_LOOP_BYTES:
-        return manifest.parse(answer.body, media_type=media_type, digest=digest, max_entries=max_entries)
-    return await asyncio.to_thread(
-        manifest.parse, answer.body, media_type=media_type, digest=digest, max_entries=max_entries
-    )
+def _check_limit(what: str, descriptor: Descriptor, max_bytes: int) -> None:
+    if descriptor.size > max_bytes:
+        raise MalformedError(Code.LIMIT_EXCEEDED, f"{what}: {descriptor.size} bytes, at most {max_bytes} are read")
+
+
+async def _content(what: str, answer: Answer, repository: Repository, descriptor: Descriptor) -> bytes:
+    """The body of `answer`, which is what `descriptor` announced."""
+    if answer.status == 404:
+        raise MalformedError(Code.MALFORMED, f"{what}: listed but missing")
+    if answer.status != 200:
+        raise _odd(repository, answer)
+    if answer.cut or len(answer.body) != descriptor.size:
+        found = "more" if answer.cut else str(len(answer.body))
+        raise TamperedError(f"{what}: {descriptor.size} bytes announced, {found} served{_encoding(answer)}")
+    if not await _off_loop(len(answer.body), functools.partial(descriptor.digest.matches, answer.body)):
+        raise TamperedError(f"{what}: what was served has another digest{_encoding(answer)}")
+    return answer.body
+
+
+async def _inlined(descriptor: Descriptor) -> bytes | None:
+    size = len(descriptor.data or b"")
+    return await _off_loop(size, functools.partial(manifest.inlined, descriptor))
+
+
+async def _parse(body: bytes, media_type: str, digest: Digest, max_entries: int) -> Manifest | Index:
+    parse = functools.partial(manifest.parse, body, media_type=media_type, digest=digest, max_entries=max_entries)
+    return await _off_loop(len(body), parse)
+
+
+async def _off_loop(size: int, work: Callable[[], T]) -> T:
+    """What `work` returns, done in a thread where the `size` of its matter makes it slow."""
+    return work() if size <= settings.OFF_LOOP_BYTES else await asyncio.to_thread(work)
 
 
 def _announced(answer: Answer, repository: Repository) -> Digest | None:
@@ -305,10 +342,6 @@ def _encoding(answer: Answer) -> str:
     )
 
 
-def _is_right(data: bytes, descriptor: Descriptor) -> bool:
-    return len(data) == descriptor.size and descriptor.digest.matches(data)
-
-
 def _not_found(repository: Repository, tag: str, answer: Answer) -> RejectedError | InconclusiveError:
     if answer.status != 404:
         return _odd(repository, answer)
@@ -325,26 +358,3 @@ def _no_referrers(repository: Repository, page: int) -> Referrers:
     if page:
         raise RejectedError(Code.REGISTRY_VIOLATION, f"{quote(str(repository))}: a page of its referrers is missing")
     return Referrers(supported=False)
-
-
-def _next_page(answer: Answer, repository: Repository) -> str | None:
-    """The path and query of the next page. RFC 8288 3; OCI distribution 1.1, listing referrers"""
-    links = [link for header in answer.links for link in _LINK.finditer(header)]
-    target = next((link["target"] for link in links if _NEXT.search(link["parameters"])), None)
-    if target is None:
-        return None
-    try:
-        url = answer.url.join(URL(target, encoded=True))
-    except ValueError:
-        url = URL()
-    if not url.raw_host or url.raw_host != answer.url.raw_host:  # a proxy may have changed scheme and port
-        raise RejectedError(
-            Code.REGISTRY_VIOLATION,
-            f"{quote(str(repository))}: its referrers go on at another host: {quote(_host(target))}",
-        )
-    return url.raw_path_qs
-
-
-def _host(url: str) -> str:
-    """The part of a URL that may stand in a message; the rest may be signed."""
-    return url.partition("//")[2].partition("/")[0].partition("?")[0].rpartition("@")[2]

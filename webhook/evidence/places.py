@@ -1,0 +1,136 @@
+"""Where evidence may be, and what of all that is there can be wanted: told by types and hints, before it is fetched.
+
+Media types and annotations are claims that nobody signed. They say what need not be fetched, and in which order the
+rest is, and never what anything is worth: that a bundle names its image, or a layer its predicate type, is for `cosign`
+to find out. Asking and fetching is left to `collect`.
+
+spec: cosign signature, attestation and bundle specifications; OCI distribution 1.1, referrers and referrers tag schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from webhook.errors import Code, MalformedError
+from webhook.evidence.model import (
+    BUNDLE_PREFIX,
+    DSSE_ENVELOPE,
+    IN_TOTO,
+    SIGN_PREDICATE,
+    SIMPLE_SIGNING,
+    Form,
+    Place,
+    Wants,
+)
+from webhook.oci.manifest import Descriptor, Manifest
+from webhook.oci.reference import Digest
+
+SIGNATURE_ARTIFACT = "application/vnd.dev.cosign.artifact.sig.v1+json"  # cosign 2, experimental OCI 1.1 mode
+# Registries that list the config's media type, or nothing, where the artifact type belongs.
+UNTOLD_TYPES = (None, "", "application/vnd.oci.empty.v1+json", "application/vnd.oci.image.config.v1+json")
+BUNDLE_PREDICATE = "dev.sigstore.bundle.predicateType"  # of a manifest, and of its descriptor in a listing
+LAYER_PREDICATE = "predicateType"
+CREATED = "org.opencontainers.image.created"
+
+SUFFIXES = {Place.SIGNATURE_TAG: ".sig", Place.ATTESTATION_TAG: ".att", Place.FALLBACK_TAG: ""}
+
+
+def to_ask(wants: Wants) -> tuple[Place, ...]:
+    """Every place where something of what is wanted may be."""
+    useful = {
+        Place.SIGNATURE_TAG: wants.signatures,
+        Place.ATTESTATION_TAG: bool(wants.predicates),
+        Place.REFERRERS: wants.signatures or bool(wants.predicates),
+        Place.FALLBACK_TAG: wants.signatures or bool(wants.predicates),
+    }
+    return tuple(place for place in Place if useful[place])
+
+
+def tag(place: Place, digest: Digest) -> str | None:
+    """The tag that is `place` for `digest`; `None` where cosign can make none: a tag has at most 128 characters."""
+    suffix = SUFFIXES[place]
+    if suffix and digest.algorithm != "sha256":
+        return None
+    # OCI distribution 1.1, referrers tag schema: at most 32 characters of algorithm and 64 of hex.
+    return f"{digest.algorithm}-{digest.hex[:64]}{suffix}"
+
+
+def candidates(listed: Iterable[Descriptor], wants: Wants) -> list[Descriptor]:
+    """What of a listing may be wanted, the likeliest first, and of these the newest, as they say themselves."""
+    found = [each for each in listed if _may_hold(each.artifact_type, wants) and _is_wanted(_hint(each), wants)]
+    found.sort(key=lambda each: each.annotations.get(CREATED, ""), reverse=True)
+    return sorted(found, key=lambda each: (each.artifact_type in UNTOLD_TYPES, not _hint(each)))
+
+
+def referrer_layers(manifest: Manifest, subject: Digest, wants: Wants) -> list[Descriptor]:
+    """What of a referrer of `subject` may be wanted; its layers tell what it is, whatever its type says.
+
+    Raises: MalformedError.
+    """
+    # A listing is only the registry's claim: the manifest itself must name its subject.
+    if manifest.subject is None or manifest.subject.digest != subject:
+        named = manifest.subject.digest if manifest.subject else "nothing"
+        raise MalformedError(Code.MALFORMED, f"the referrer {manifest.digest} names {named} as its subject")
+    bundles = [layer for layer in manifest.layers if form_of(layer) is Form.BUNDLE]
+    if not bundles:
+        return [*signatures(manifest, wants), *attestations(manifest, wants)]
+    if len(manifest.layers) != 1:
+        raise MalformedError(
+            Code.MALFORMED, f"the bundle manifest {manifest.digest} has {len(manifest.layers)} layers, one expected"
+        )
+    return bundles if _is_wanted(manifest.annotations.get(BUNDLE_PREDICATE, ""), wants) else []
+
+
+def signatures(manifest: Manifest, wants: Wants) -> Sequence[Descriptor]:
+    """The layers that may hold a signature; envelopes beside them are none."""
+    return [layer for layer in manifest.layers if wants.signatures and form_of(layer) is Form.LEGACY]
+
+
+def attestations(manifest: Manifest, wants: Wants) -> Sequence[Descriptor]:
+    """The layers that may hold an attestation, those that say so first, and of these the newest: cosign appends."""
+    found = [
+        layer
+        for layer in reversed(manifest.layers)
+        if wants.predicates
+        and form_of(layer) is Form.DSSE
+        and _is_demanded(layer.annotations.get(LAYER_PREDICATE, ""), wants)
+    ]
+    return sorted(found, key=lambda layer: not layer.annotations.get(LAYER_PREDICATE))
+
+
+def form_of(layer: Descriptor) -> Form | None:
+    """How the content of a layer is wrapped; `None` where it is nothing of ours."""
+    if layer.media_type.startswith(BUNDLE_PREFIX):
+        return Form.BUNDLE
+    return {SIMPLE_SIGNING: Form.LEGACY, DSSE_ENVELOPE: Form.DSSE}.get(layer.media_type)
+
+
+def _hint(descriptor: Descriptor) -> str:
+    return descriptor.annotations.get(BUNDLE_PREDICATE, "")
+
+
+def _may_hold(artifact_type: str | None, wants: Wants) -> bool:
+    """Another artifact's type is a reason to discard; that of one of ours, or none, says little."""
+    if artifact_type is None or artifact_type in UNTOLD_TYPES:
+        return True
+    if artifact_type.startswith(SIGNATURE_ARTIFACT):
+        return wants.signatures
+    if artifact_type.startswith(DSSE_ENVELOPE):
+        return bool(wants.predicates)
+    return artifact_type.startswith((BUNDLE_PREFIX, IN_TOTO))
+
+
+def _is_wanted(named: str, wants: Wants) -> bool:
+    """Whether a bundle that says it is of the predicate type `named`, empty where it says nothing, is to be fetched.
+
+    The hint may discard, and nothing else. What was discarded wrongly is missed, which denies; or it admits, where a
+    demand looks at the newest statement or at all of them. But whoever can write the hint, in the index of a fallback
+    tag or in the manifest of an `.att` tag, could as well have left the entry out; and a referrer's own manifest cannot
+    be given another hint without becoming another referrer beside it. So an attacker gains nothing by it.
+    """
+    return _is_demanded(named, wants) or (wants.signatures and named == SIGN_PREDICATE)
+
+
+def _is_demanded(named: str, wants: Wants) -> bool:
+    """The same for an envelope, which is never a signature."""
+    return not named or named in wants.predicates
