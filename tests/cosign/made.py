@@ -5,16 +5,21 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from webhook.cosign import verifier
 from webhook.demo import signing
 from webhook.demo.signing import SigningKey
-from webhook.evidence.model import SIMPLE_SIGNING, Evidence, Form, Outcome, Place, Signer, SignerKind, Verdict
+from webhook.evidence.model import SIMPLE_SIGNING, Evidence, Form, Outcome, Place, Signer, SignerKind
 from webhook.oci.reference import Digest
 from webhook.trust import material
 from webhook.trust.material import Padding, PublicKey
+from webhook.trust.root import Trust
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 REFERENCE = "registry.example/org/app"
@@ -52,13 +57,18 @@ def evidence(form: Form, payload: bytes, annotations: Mapping[str, str], *, subj
     )  # fmt: skip
 
 
-def verify(found: Evidence, by: Signer | None = None) -> Outcome:
-    return verifier.verify(found, by or signer(), NOW)
+def verify(
+    found: Evidence, by: Signer | None = None, *, predicates: Iterable[str] = (), trust: Trust | None = None
+) -> Outcome:
+    """What `found` proves for one signer, where attestations of `predicates` are wanted."""
+    wanted = frozenset(predicates)
+    [outcome] = verifier.verify(found, (by or signer(),), predicates=wanted, trust=trust or Trust(), now=NOW)
+    return outcome
 
 
 def told(outcome: Outcome) -> str:
-    """The outcome in a word: `verified`, or the code."""
-    return "verified" if outcome.verdict is Verdict.VERIFIED else str(outcome.code)
+    """The outcome in a word: `verified`, `attested`, or the code."""
+    return str(outcome.code or outcome.verdict)
 
 
 # --- legacy
@@ -77,6 +87,16 @@ def legacy(
     data = as_bytes(simple_payload() if payload is None else payload)
     signature = (key or key_of("p256")).sign(data)
     return evidence(Form.LEGACY, data, {SIGNATURE: signing.base64_of(signature), **(annotations or {})})
+
+
+def certificate_of(key: SigningKey, *, issuer: str = "dev") -> bytes:
+    """The DER of a certificate that `key` signed for itself, in its own name where `issuer` is `dev`."""
+    private = key.private
+    assert isinstance(private, ec.EllipticCurvePrivateKey)
+    subject, issued_by = (x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]) for name in ("dev", issuer))
+    day = datetime(2026, 1, 1, tzinfo=UTC)
+    builder = x509.CertificateBuilder(issued_by, subject, private.public_key(), 1, day, day + timedelta(minutes=10))
+    return builder.sign(private, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
 
 # --- bundles

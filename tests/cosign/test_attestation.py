@@ -32,7 +32,7 @@ def test_a_statement_keeps_its_type_and_its_digests() -> None:
     statement = attestation.parse_statement(made.as_bytes(made.statement(predicateType="https://spdx.dev/Document")))
 
     assert statement.predicate_type == "https://spdx.dev/Document"
-    assert statement.subjects == ({"sha256": made.IMAGE.hex},)
+    assert [subject.digests for subject in statement.subjects] == [{"sha256": made.IMAGE.hex}]
 
 
 def test_another_subject_is_named() -> None:

@@ -52,10 +52,28 @@ KEY = {"publicKey": {"hint": made.key_of("p256").hint}}
 LEAF = {"certificate": {"rawBytes": "AAAA"}}
 CHAIN = {"x509CertificateChain": {"certificates": [{"rawBytes": "AAAA"}]}}
 MESSAGE = {"messageSignature": {"messageDigest": {"algorithm": "SHA2_256", "digest": "AAAA"}, "signature": "AAAA"}}
+PROOF = {"logIndex": "1", "treeSize": "2", "rootHash": "AAAA", "hashes": ["AAAA"], "checkpoint": {"envelope": "x"}}
+ENTRY = {
+    "logIndex": "1",
+    "logId": {"keyId": "AAAA"},
+    "kindVersion": {"kind": "dsse", "version": "0.0.1"},
+    "integratedTime": "1",
+    "inclusionProof": PROOF,
+    "canonicalizedBody": "AAAA",
+}
+CERTIFIED = {"rawBytes": base64.b64encode(made.certificate_of(made.key_of("p256"))).decode()}
+ISSUED = {"rawBytes": base64.b64encode(made.certificate_of(made.key_of("p256"), issuer="ca")).decode()}
+OWN = {"certificate": CERTIFIED}
+OWN_CHAIN = {"x509CertificateChain": {"certificates": [CERTIFIED, ISSUED]}}
+WITH_ROOT = {"x509CertificateChain": {"certificates": [ISSUED, CERTIFIED]}}
 
 
 def material(**members: object) -> dict[str, object]:
     return {"verificationMaterial": {**KEY, **members}}
+
+
+def entry(**members: object) -> dict[str, object]:
+    return material(tlogEntries=[{**ENTRY, **members}])
 
 
 @pytest.mark.parametrize(
@@ -79,9 +97,12 @@ def material(**members: object) -> dict[str, object]:
         pytest.param({"verificationMaterial": {"publicKey": "x"}}, "malformed", id="key a string"),
         pytest.param(material(**LEAF), "malformed", id="key and certificate"),
         pytest.param(material(certificate=None), "verified", id="certificate null"),
-        pytest.param({"verificationMaterial": LEAF}, "unsupported", id="certificate"),
+        pytest.param({"verificationMaterial": LEAF}, "malformed", id="certificate garbage"),
+        pytest.param({"verificationMaterial": OWN}, "unsupported", id="certificate, even of this key"),
         pytest.param({"verificationMaterial": CHAIN}, "malformed", id="chain in 0.3"),
-        pytest.param({"verificationMaterial": CHAIN, "mediaType": V01}, "unsupported", id="chain in 0.1"),
+        pytest.param({"verificationMaterial": CHAIN, "mediaType": V01}, "malformed", id="chain of garbage in 0.1"),
+        pytest.param({"verificationMaterial": OWN_CHAIN, "mediaType": V01}, "unsupported", id="chain in 0.1"),
+        pytest.param({"verificationMaterial": WITH_ROOT, "mediaType": V01}, "malformed", id="chain with a root"),
         pytest.param(
             {"verificationMaterial": {"x509CertificateChain": {"certificates": []}}, "mediaType": V02},
             "malformed",
@@ -94,14 +115,35 @@ def material(**members: object) -> dict[str, object]:
         pytest.param({"dsseEnvelope": "x"}, "malformed", id="envelope a string"),
         pytest.param(material(tlogEntries=[]), "verified", id="log entries empty"),
         pytest.param(material(tlogEntries=None), "verified", id="log entries null"),
-        pytest.param(material(tlogEntries=[{}] * 32), "verified", id="32 log entries"),
+        pytest.param(material(tlogEntries=[ENTRY] * 32), "verified", id="32 entries of a log that nobody asked for"),
+        pytest.param(material(tlogEntries=[{}]), "malformed", id="log entry empty"),
+        pytest.param(entry(logIndex="01"), "malformed", id="index with a zero before it"),
+        pytest.param(entry(logIndex="-1"), "malformed", id="index negative"),
+        pytest.param(entry(logIndex=str(1 << 63)), "malformed", id="index beyond 64 bits"),
+        pytest.param(entry(logIndex=7), "verified", id="index a number"),
+        pytest.param(entry(logIndex=None), "verified", id="index null is 0"),
+        pytest.param(entry(logIndex=1.0), "malformed", id="index a fraction"),
+        pytest.param(entry(inclusionProof=None), "malformed", id="no proof"),
+        pytest.param(entry(inclusionProof={**PROOF, "checkpoint": None}), "malformed", id="no checkpoint"),
+        pytest.param(entry(inclusionProof={**PROOF, "hashes": ["AAAA"] * 65}), "limit_exceeded", id="65 hashes"),
+        pytest.param(
+            entry(inclusionProof={**PROOF, "checkpoint": {"envelope": "x" * 65537}}), "limit_exceeded", id="checkpoint"
+        ),
+        pytest.param(entry(kindVersion=None), "malformed", id="no kind"),
+        pytest.param(entry(logId={"keyId": ""}), "malformed", id="log id empty"),
+        pytest.param(entry(inclusionPromise={}), "malformed", id="promise empty"),
         pytest.param(material(tlogEntries=[{}] * 33), "limit_exceeded", id="CVE-2024-45395 33 log entries"),
         pytest.param(material(tlogEntries={}), "malformed", id="log entries an object"),
         pytest.param(material(tlogEntries=["x"]), "malformed", id="log entry a string"),
         pytest.param(material(timestampVerificationData=None), "verified", id="timestamps null"),
         pytest.param(material(timestampVerificationData=[]), "malformed", id="timestamps an array"),
         pytest.param(
-            material(timestampVerificationData={"rfc3161Timestamps": [{}] * 32}), "verified", id="32 timestamps"
+            material(timestampVerificationData={"rfc3161Timestamps": [{"signedTimestamp": "AAAA"}] * 32}),
+            "verified",
+            id="32 timestamps of nobody",
+        ),
+        pytest.param(
+            material(timestampVerificationData={"rfc3161Timestamps": [{}]}), "malformed", id="timestamp empty"
         ),
         pytest.param(
             material(timestampVerificationData={"rfc3161Timestamps": [{}] * 33}),

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import base64
-import datetime as dt
 import json
+import ssl
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -180,16 +177,11 @@ def test_a_signature_of_another_payload_by_the_same_key() -> None:
 # --- the certificate annotation
 
 
-def certificate_of(key: SigningKey) -> str:
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "dev")])
-    private = key.private
-    assert isinstance(private, ec.EllipticCurvePrivateKey)
-    day = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-    builder = x509.CertificateBuilder(name, name, private.public_key(), 1, day, day + dt.timedelta(minutes=10))
-    return builder.sign(private, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+def pem_of(key: SigningKey) -> str:
+    return ssl.DER_cert_to_PEM_cert(made.certificate_of(key))
 
 
-OWN, FOREIGN = certificate_of(made.key_of("p256")), certificate_of(signing.new_key())
+OWN, FOREIGN = pem_of(made.key_of("p256")), pem_of(signing.new_key())
 
 
 @pytest.mark.parametrize(
@@ -216,17 +208,43 @@ def test_a_certificate_must_be_of_the_key_and_proves_nothing(text: str, expected
 def test_a_certificate_of_the_attacker_does_not_replace_the_key() -> None:
     attacker = signing.new_key()
 
-    found = made.legacy(key=attacker, annotations={CERTIFICATE: certificate_of(attacker)})
+    found = made.legacy(key=attacker, annotations={CERTIFICATE: pem_of(attacker)})
 
     assert made.told(made.verify(found)) == "signature_invalid"
 
 
-@pytest.mark.parametrize("name", ["bundle", "chain", "rfc3161timestamp"])
-@pytest.mark.parametrize("text", ["", "garbage", "{", '{"SignedEntryTimestamp":null}'])
-def test_logs_chains_and_timestamps_are_not_judged(name: str, text: str) -> None:
+LOGGED = {"body": "e30=", "integratedTime": 1, "logIndex": 1, "logID": "00" * 32}
+
+
+def logged(**members: object) -> str:
+    return json.dumps({"SignedEntryTimestamp": "AAAA", "Payload": {**LOGGED, **members}})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        pytest.param("chain", "garbage", "verified", id="a chain is never read"),
+        pytest.param("bundle", "", "verified", id="no log entry"),
+        pytest.param("bundle", logged(), "verified", id="an entry of a log that nobody asked for"),
+        pytest.param("bundle", "garbage", "malformed", id="log entry no JSON"),
+        pytest.param("bundle", '{"SignedEntryTimestamp":null}', "malformed", id="no promise"),
+        pytest.param("bundle", logged(logID="00" * 31), "malformed", id="log id too short"),
+        pytest.param("bundle", logged(logID="AA" * 32), "malformed", id="log id in upper case"),
+        pytest.param("bundle", logged(logIndex="1"), "malformed", id="index a string"),
+        pytest.param("bundle", logged(logIndex=-1), "malformed", id="index negative"),
+        pytest.param("bundle", logged(integratedTime=1 << 63), "malformed", id="time beyond 64 bits"),
+        pytest.param("bundle", logged(integratedTime=True), "malformed", id="time a boolean"),
+        pytest.param("bundle", logged(body=""), "malformed", id="body empty"),
+        pytest.param("bundle", logged(x="x" * (2 << 20)), "limit_exceeded", id="log entry over 2 MiB"),
+        pytest.param("rfc3161timestamp", '{"SignedRFC3161Timestamp":"AAAA"}', "verified", id="timestamp of nobody"),
+        pytest.param("rfc3161timestamp", "{}", "malformed", id="no timestamp"),
+        pytest.param("rfc3161timestamp", "garbage", "malformed", id="timestamp no JSON"),
+    ],
+)
+def test_what_vouches_must_be_well_formed_also_where_nobody_asks(name: str, text: str, expected: str) -> None:
     found = made.legacy(annotations={f"dev.sigstore.cosign/{name}": text})
 
-    assert made.told(made.verify(found)) == "verified"
+    assert made.told(made.verify(found)) == expected
 
 
 # --- several signers

@@ -19,7 +19,7 @@ from webhook.oci.reference import Digest
 
 STATEMENT_TYPES = ("https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1")
 
-MAX_STATEMENT_BYTES = 4 << 20  # no more than the bundle around it
+MAX_STATEMENT_BYTES = 16 << 20  # no more than the envelope around it
 MAX_SUBJECTS = 1024  # CVE-2024-45395: as sigstore-go, so that nobody makes us compare for ever
 MAX_DIGESTS = 32
 MAX_SIGNATURES = 16  # that are counted before more than one is refused
@@ -41,11 +41,20 @@ class Envelope:
 
 
 @dataclass(frozen=True, slots=True)
+class Subject:
+    """One thing that a statement is about: its digest by each algorithm, and what a cosign signature notes beside."""
+
+    digests: Mapping[str, str]
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Statement:
-    """An in-toto statement: what kind of thing it says, and of which digests."""
+    """An in-toto statement: what kind of thing it says, and of which digests; `document` is all of it."""
 
     predicate_type: str
-    subjects: tuple[Mapping[str, str], ...]
+    subjects: tuple[Subject, ...]
+    document: Mapping[str, object] = field(default_factory=dict, repr=False)
 
 
 def parse_envelope(value: object) -> Envelope:
@@ -90,18 +99,25 @@ def parse_statement(payload: bytes) -> Statement:
     if document.get("predicate") is not None:
         untrusted.as_object(document["predicate"], "statement.predicate")
     predicate_type = untrusted.as_string(document.get("predicateType"), "statement.predicateType")
-    return Statement(predicate_type, _subjects(document.get("subject")))
+    return Statement(predicate_type, _subjects(document.get("subject")), document)
 
 
-def _subjects(value: object) -> tuple[Mapping[str, str], ...]:
+def _subjects(value: object) -> tuple[Subject, ...]:
     subjects = untrusted.as_array(value, "statement.subject", max_items=MAX_SUBJECTS)
     if not subjects:
         raise MalformedError(Code.MALFORMED, "statement.subject: at least one expected, found none")
-    return tuple(_digests(subject) for subject in subjects)
+    return tuple(_subject(subject) for subject in subjects)
 
 
-def _digests(value: object) -> Mapping[str, str]:
+def _subject(value: object) -> Subject:
     subject = untrusted.as_object(value, "statement.subject[]")
+    noted = subject.get("annotations")
+    annotations = {} if noted is None else untrusted.as_object(noted, "statement.subject[].annotations")
+    texts = {name: text for name, text in annotations.items() if isinstance(text, str)}
+    return Subject(_digests(subject), texts)
+
+
+def _digests(subject: Mapping[str, object]) -> Mapping[str, str]:
     digests = untrusted.as_object(subject.get("digest"), "statement.subject[].digest")
     if len(digests) > MAX_DIGESTS:
         raise MalformedError(
@@ -110,16 +126,18 @@ def _digests(value: object) -> Mapping[str, str]:
     return {name: untrusted.as_string(text, "statement.subject[].digest") for name, text in digests.items()}
 
 
-def verify_subject(statement: Statement, digest: Digest) -> None:
-    """Some subject of `statement` has `digest`, by the same algorithm. Raises: RejectedError, `subject_mismatch`."""
-    if any(digests.get(digest.algorithm) == digest.hex for digests in statement.subjects):
-        return
+def verify_subject(statement: Statement, digest: Digest) -> Subject:
+    """The subject that has `digest`, by the same algorithm. Raises: RejectedError, `subject_mismatch`."""
+    for subject in statement.subjects:
+        if subject.digests.get(digest.algorithm) == digest.hex:
+            return subject
     raise RejectedError(Code.SUBJECT_MISMATCH, f"a valid signature, but of another image: {_named(statement, digest)}")
 
 
 def _named(statement: Statement, digest: Digest) -> str:
     """What `statement` is about instead of `digest`: the first of it, and how much more there is."""
-    hexes = [digests[digest.algorithm] for digests in statement.subjects if digest.algorithm in digests]
+    found = [subject.digests.get(digest.algorithm) for subject in statement.subjects]
+    hexes = [value for value in found if value is not None]
     if not hexes:
         return f"no {digest.algorithm} digest is named"
     more = f" and {len(hexes) - 1} more" if len(hexes) > 1 else ""
