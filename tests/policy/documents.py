@@ -8,7 +8,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from webhook.policy import document
+from webhook.policy.document import Mistake, PolicyErrors
 from webhook.policy.model import PolicySet, TrustPolicy
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -53,6 +56,18 @@ def key(name: str, pem: str, *, after: str = "") -> str:
 KEYS = "  trustedKeys:\n" + key("release", KEY_A) + key("pipeline", KEY_B)
 
 
+ISSUER = "https://token.actions.githubusercontent.com"
+WORKFLOW = "https://github.com/acme/api/.github/workflows/release.yml@refs/heads/main"
+
+
+def identity(name: str, more: str = "", *, issuer: str = ISSUER, subject: str = WORKFLOW) -> str:
+    """One entry of `keyless`, of three lines, or with `more`."""
+    return f"    - name: {name}\n      issuer: {issuer}\n      subject: {subject}\n{more}"
+
+
+KEYLESS = "  keyless:\n" + identity("ci")
+
+
 def policy(name: str = "production", *, mode: str = "enforce", more: str = KEYS) -> str:
     """A whole document; with `KEYS` it has 19 lines, and may go on."""
     return head(name, mode) + more
@@ -66,6 +81,24 @@ def parse(text: str | bytes, now: datetime = NOW) -> tuple[TrustPolicy, ...]:
 def parse_one(text: str, now: datetime = NOW) -> TrustPolicy:
     (parsed,) = parse(text, now)
     return parsed
+
+
+def mistakes_of(text: str | bytes, now: datetime = NOW) -> tuple[Mistake, ...]:
+    with pytest.raises(PolicyErrors) as caught:
+        parse(text, now)
+    return caught.value.mistakes
+
+
+def refused(more: str) -> list[tuple[str, str]]:
+    """Path and message of each mistake in a document that goes on with `more`.
+
+    Each stands in a line with `#!`, or where there is none in that of `spec`.
+    """
+    text = head() + more
+    lines = [number for number, line in enumerate(text.split("\n"), start=1) if "#!" in line] or [5]
+    found = mistakes_of(text)
+    assert [mistake.line for mistake in found] == (lines if len(lines) == len(found) else lines * len(found))
+    return [(mistake.path, mistake.message) for mistake in found]
 
 
 def policy_set(*texts: str, now: datetime = NOW) -> PolicySet:

@@ -8,7 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.policy.documents import KEY_A, KEY_C, KEYS, NOW, head, key, parse, parse_one, policy
+from tests.policy.documents import (
+    KEY_A,
+    KEY_C,
+    KEYS,
+    NOW,
+    head,
+    key,
+    mistakes_of,
+    parse,
+    parse_one,
+    policy,
+    refused,
+)
 from webhook.errors import OperatorError, quote
 from webhook.oci import reference
 from webhook.policy.document import Mistake, PolicyErrors
@@ -20,16 +32,12 @@ EMPTY_LIST = "an empty list says nothing: leave the field out, or name at least 
 A_NAME = "a name of at most 63 characters, a-z, 0-9 and inner - expected"
 HUB = "'docker.io/*' can never match: repositories of Docker Hub have two segments, such as docker.io/library/nginx"
 A_MOMENT = "a date, 2026-12-01, or a time with its zone, 2026-12-01T08:00:00Z, expected"
+SAYS_NOTHING = "says nothing: trustedKeys, keyless, exemptRegistries or deny expected"
 NOT_YET = "not supported by this version"
+ONE_DENIED = "exactly one of digest, image, keyFingerprint, certificateFingerprint and logIndex expected"
 UNCLEAR = "is read as text by some and as another value by others: put it in quotes"
 EXACT = ": a glob here would let whoever may create namespaces choose what is enforced"
 GHCR = "anybody may push to ghcr.io: name what is yours below it, or list it under unsafeExemptRegistries"
-
-
-def mistakes_of(text: str | bytes, now: datetime = NOW) -> tuple[Mistake, ...]:
-    with pytest.raises(PolicyErrors) as caught:
-        parse(text, now)
-    return caught.value.mistakes
 
 
 def exception(until: str, more: str = "") -> str:
@@ -51,10 +59,10 @@ REFUSED: dict[str, tuple[str, list[tuple[str, str]]]] = {
         KEYS + "  namespaces: {zzz: [a]} #!\n",
         [("spec.namespaces.zzz", "unknown field; known here are include, exclude")],
     ),
-    "nothing in spec": ("  tags: deny\n", [("spec", "says nothing: trustedKeys, exemptRegistries or deny expected")]),
+    "nothing in spec": ("  tags: deny\n", [("spec", SAYS_NOTHING)]),
     "exceptions from nothing": (
         exception("2026-12-01").replace(" #!", ""),
-        [("spec", "says nothing: trustedKeys, exemptRegistries or deny expected")],
+        [("spec", SAYS_NOTHING)],
     ),
     "empty trustedKeys": ("  trustedKeys: [] #!\n", [("spec.trustedKeys", EMPTY_LIST)]),
     "empty exemptRegistries": ("  exemptRegistries: [] #!\n", [("spec.exemptRegistries", EMPTY_LIST)]),
@@ -131,15 +139,15 @@ REFUSED: dict[str, tuple[str, list[tuple[str, str]]]] = {
     ),
     "require a negative number": (
         KEYS + "  rules:\n    - images: [a.io]\n      require: -1 #!\n",
-        [("spec.rules[0].require", "any, all or a number from 1 expected, found the number -1")],
+        [("spec.rules[0].require", "any, all, none or a number from 1 expected, found the number -1")],
     ),
     "require true": (
         KEYS + "  rules:\n    - images: [a.io]\n      require: true #!\n",
-        [("spec.rules[0].require", "any, all or a number from 1 expected, found true")],
+        [("spec.rules[0].require", "any, all, none or a number from 1 expected, found true")],
     ),
     "require false": (
         KEYS + "  rules:\n    - images: [a.io]\n      require: false #!\n",
-        [("spec.rules[0].require", "any, all or a number from 1 expected, found false")],
+        [("spec.rules[0].require", "any, all, none or a number from 1 expected, found false")],
     ),
     "unknown signer": (
         KEYS + "  rules:\n    - images: [a.io]\n      signers: [relaese] #!\n",
@@ -247,11 +255,11 @@ REFUSED: dict[str, tuple[str, list[tuple[str, str]]]] = {
     ),
     "deny nothing": (
         "  deny:\n    - reason: x #!\n",
-        [("spec.deny[0]", "exactly one of digest, image and keyFingerprint expected, found none")],
+        [("spec.deny[0]", f"{ONE_DENIED}, found none")],
     ),
     "deny two": (
         f"  deny:\n    - digest: {DIGEST} #!\n      image: a.io/x\n      reason: x\n",
-        [("spec.deny[0]", "exactly one of digest, image and keyFingerprint expected, found 2")],
+        [("spec.deny[0]", f"{ONE_DENIED}, found 2")],
     ),
     "deny without reason": (
         f"  deny:\n    - digest: {DIGEST} #!\n",
@@ -340,9 +348,7 @@ REFUSED: dict[str, tuple[str, list[tuple[str, str]]]] = {
     ),
     # of later versions
     "signerProfiles": ("  signerProfiles: [{name: a, arn: b}] #!\n", [("spec.signerProfiles", NOT_YET)]),
-    "keyless": ("  keyless: [{name: a, issuer: b}] #!\n", [("spec.keyless", NOT_YET)]),
     "certificates": ("  certificates: [{name: a}] #!\n", [("spec.certificates", NOT_YET)]),
-    "trustRoots": (KEYS + "  trustRoots: [a] #!\n", [("spec.trustRoots", NOT_YET)]),
     "trustStores": (KEYS + "  trustStores: [a] #!\n", [("spec.trustStores", NOT_YET)]),
     "kms": (
         "  trustedKeys:\n    - name: a\n      kms: awskms:///alias/x #!\n",
@@ -352,27 +358,28 @@ REFUSED: dict[str, tuple[str, list[tuple[str, str]]]] = {
         "  trustedKeys:\n    - name: a\n      secret: {name: x, key: cosign.pub} #!\n",
         [("spec.trustedKeys[0].secret", NOT_YET)],
     ),
-    "requireLog": (
-        "  trustedKeys:\n" + key("a", KEY_A) + "      requireLog: true #!\n",
-        [("spec.trustedKeys[0].requireLog", f"requireLog: true is {NOT_YET}")],
+    "deny an upper-case certificate": (
+        f"  deny:\n    - certificateFingerprint: {'AB' * 32} #!\n      reason: x\n",
+        [(
+            "spec.deny[0].certificateFingerprint",
+            f"the SHA-256 of a certificate's DER as 64 lower-case hex digits expected, found '{'AB' * 32}'",
+        )],
     ),
-    "attestations": (
-        KEYS + "  rules:\n    - images: [a.io]\n      attestations: [{predicateType: x}] #!\n",
-        [("spec.rules[0].attestations", NOT_YET)],
+    "deny an entry before the first": (
+        "  deny:\n    - logIndex: -1 #!\n      reason: x\n",
+        [("spec.deny[0].logIndex", "a number from 0 expected, found the number -1")],
     ),
-    "maxAge": (KEYS + "  rules:\n    - images: [a.io]\n      maxAge: 30d #!\n", [("spec.rules[0].maxAge", NOT_YET)]),
-    "require none": (
-        KEYS + "  rules:\n    - images: [a.io]\n      require: none #!\n",
-        [("spec.rules[0].require", f"require: none is {NOT_YET}")],
+    "deny an entry by text": (
+        "  deny:\n    - logIndex: '5' #!\n      reason: x\n",
+        [("spec.deny[0].logIndex", "a number from 0 expected, found '5'")],
     ),
-    "certificateFingerprint": (
-        "  deny:\n    - certificateFingerprint: abc #!\n      reason: x\n",
-        [("spec.deny[0].certificateFingerprint", NOT_YET)],
+    "deny an entry by a truth": (
+        "  deny:\n    - logIndex: true #!\n      reason: x\n",
+        [("spec.deny[0].logIndex", "a number from 0 expected, found true")],
     ),
-    "logIndex": ("  deny:\n    - logIndex: 5 #!\n      reason: x\n", [("spec.deny[0].logIndex", NOT_YET)]),
     "signers of a later version in a rule": (
-        KEYS + "  keyless: [{name: ci}] #!\n  rules:\n    - images: [a.io]\n      signers: [ci, release]\n",
-        [("spec.keyless", NOT_YET)],
+        KEYS + "  certificates: [{name: ci}] #!\n  rules:\n    - images: [a.io]\n      signers: [ci, release]\n",
+        [("spec.certificates", NOT_YET)],
     ),
     # YAML
     "name that stands twice": (
@@ -431,12 +438,7 @@ REFUSED: dict[str, tuple[str, list[tuple[str, str]]]] = {
 
 @pytest.mark.parametrize(("more", "expected"), REFUSED.values(), ids=REFUSED)
 def test_mistake_is_named_with_its_path_and_line(more: str, expected: list[tuple[str, str]]) -> None:
-    text = head() + more
-    lines = [number for number, line in enumerate(text.split("\n"), start=1) if "#!" in line] or [5]
-    found = mistakes_of(text)
-    assert [(mistake.path, mistake.message) for mistake in found] == expected
-    assert [mistake.line for mistake in found] == (lines if len(lines) == len(expected) else lines * len(expected))
-    assert {mistake.origin for mistake in found} == {"production.yaml"}
+    assert refused(more) == expected
 
 
 @pytest.mark.parametrize(
@@ -584,6 +586,8 @@ def test_every_field_is_taken() -> None:
     - {{image: d.io/bad, reason: two}}
     - {{keyFingerprint: "sha256:{"cd" * 32}", reason: three}}
     - {{keyFingerprint: "{"ef" * 32}", reason: "vier, größer"}}
+    - {{certificateFingerprint: "sha256:{"12" * 32}", reason: five}}
+    - {{logIndex: 0, reason: six}}
   exceptions:
     - {{digest: {DIGEST}, namespaces: [batch-*], until: 2026-12-01, reason: vendor}}
     - {{digest: {DIGEST}, namespaces: [x], until: "2026-12-01T08:00:00+02:00", reason: vendor}}
@@ -606,7 +610,8 @@ def test_every_field_is_taken() -> None:
     ]
     assert [str(entry.digest) for entry in parsed.deny if entry.digest] == [DIGEST]
     assert [entry.key_fingerprint for entry in parsed.deny if entry.key_fingerprint] == ["cd" * 32, "ef" * 32]
-    assert [entry.reason for entry in parsed.deny] == ["one", "two", "three", "vier, größer"]
+    assert [entry.reason for entry in parsed.deny] == ["one", "two", "three", "vier, größer", "five", "six"]
+    assert (parsed.deny[4].certificate_fingerprint, parsed.deny[5].log_index) == ("12" * 32, 0)
     assert [entry.until for entry in parsed.exceptions] == [
         datetime(2026, 12, 1, tzinfo=UTC), datetime(2026, 12, 1, 6, tzinfo=UTC),
     ]  # fmt: skip
@@ -698,6 +703,9 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
         pytest.param(head() + "  help: " + "x" * 1_000_000, id="long line"),
         pytest.param(head() + "  " + "x" * 1_000_000 + ": 1", id="long name"),
         pytest.param(head() + "  help: " + "9" * 1_000_000, id="long number"),
+        pytest.param(
+            head() + "  keyless:\n" + "    - {name: a, issuer: b, subjectRegex: '.{0,99}'}\n" * 19_000, id="identities"
+        ),
         pytest.param(head() + "  deny: [{image: '" + "*/" * 400_000 + "', reason: x}]", id="long pattern"),
     ],
 )
@@ -736,9 +744,38 @@ JSON = st.recursive(
     max_leaves=8,
 )
 FIELDS = ["mode", "namespaces", "trustedKeys", "exemptRegistries", "unsafeExemptRegistries", "rules", "deny",
-          "exceptions", "enforceIn", "help", "tags", "onUnavailable", "tampered", "keyless"]  # fmt: skip
+          "exceptions", "enforceIn", "help", "tags", "onUnavailable", "tampered", "keyless", "trustRoots"]  # fmt: skip
 ENTRY = st.dictionaries(
-    st.sampled_from(["name", "publicKey", "images", "require", "signers", "digest", "image", "reason", "until", "kms"]),
+    st.sampled_from(
+        [
+            "name",
+            "publicKey",
+            "images",
+            "require",
+            "signers",
+            "digest",
+            "image",
+            "reason",
+            "until",
+            "kms",
+            "issuer",
+            "issuerRegex",
+            "subject",
+            "subjectGlob",
+            "subjectRegex",
+            "extensions",
+            "trustRoot",
+            "requireLog",
+            "trustedRoot",
+            "file",
+            "tuf",
+            "material",
+            "attestations",
+            "annotations",
+            "maxAge",
+            "logIndex",
+        ]
+    ),
     JSON,
     max_size=5,
 )

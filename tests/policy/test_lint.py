@@ -1,17 +1,19 @@
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.policy.documents import KEY_A, KEYS, NOW, key, policy, policy_set
+from tests.policy.documents import KEY_A, KEYLESS, KEYS, NOW, identity, key, policy, policy_set
 from webhook.errors import MalformedError
 from webhook.oci import reference
 from webhook.oci.reference import Pattern, Repository
 from webhook.policy.lint import Finding, covers, lint
 from webhook.policy.model import PolicySet
+from webhook.trust import mirror
 from webhook.trust.material import parse_public_key
 
 DIGEST = "sha256:" + "ab" * 32
@@ -19,6 +21,17 @@ FINGERPRINT = parse_public_key(KEY_A).fingerprint
 QUIET = "  tags: deny\n"
 ONE_KEY = "  trustedKeys:\n" + key("release", KEY_A)
 FIRST = 20  # the line after a policy with KEYS
+
+
+ISSUER = "https://token.actions.githubusercontent.com"
+
+
+def keyless(subject: str, issuer: str = f"issuer: {ISSUER}", *, more: str = "") -> str:
+    return f"  keyless:\n    - name: ci\n      {issuer}\n      {subject}\n{more}"
+
+
+def attestation(fields: str) -> str:
+    return f"  rules: [{{images: [a.io], require: none, attestations: [{{predicateType: spdx, {fields}}}]}}]\n"
 
 
 def rules(*images: str, signers: str = "[release, pipeline]") -> str:
@@ -34,7 +47,7 @@ def found(*texts: str) -> list[tuple[str, str, int]]:
 
 
 # The text after KEYS and `tags: deny`; the finding's code and path; the line is the one with `#!`
-CASES: dict[str, tuple[str, tuple[str, str] | None]] = {
+CASES: dict[str, tuple[str, tuple[str, str] | list[tuple[str, str]] | None]] = {
     "nothing": ("", None),
     "rule behind the same": (rules("[a.io]", "[a.io] #!"), ("unreachable_rule", "spec.rules[1]")),
     "rule behind a wider": (rules("[a.io]", "[a.io/x, a.io/y/*] #!"), ("unreachable_rule", "spec.rules[1]")),
@@ -57,6 +70,103 @@ CASES: dict[str, tuple[str, tuple[str, str] | None]] = {
         ("denied_signer", "spec.trustedKeys[0]"),
     ),
     "other key that is denied": (f"  deny: [{{keyFingerprint: '{'0' * 64}', reason: stolen}}]\n", None),
+    "identity that no rule names": (
+        KEYLESS + rules("['**']"),
+        ("unused_signer", "spec.keyless[0]"),
+    ),
+    "identity that an attestation names": (
+        KEYLESS + "  rules: [{images: ['**'], attestations: [{predicateType: spdx, signers: [ci]}]}]\n",
+        None,
+    ),
+    "all signers of a rule denied": (
+        f"  deny: [{{keyFingerprint: '{FINGERPRINT}', reason: stolen}}]\n" + rules("[a.io]", signers="[release]"),
+        [("denied_signer", "spec.trustedKeys[0]"), ("unmet_demand", "spec.rules[0]")],
+    ),
+    "all signers of an attestation denied": (
+        f"  deny: [{{keyFingerprint: '{FINGERPRINT}', reason: stolen}}]\n" + attestation("signers: [release]"),
+        [("denied_signer", "spec.trustedKeys[0]"), ("unmet_demand", "spec.rules[0].attestations[0]")],
+    ),
+    "one signer of an attestation denied": (
+        f"  deny: [{{keyFingerprint: '{FINGERPRINT}', reason: stolen}}]\n" + attestation("pick: any"),
+        ("denied_signer", "spec.trustedKeys[0]"),
+    ),
+    "unsafe subject": (
+        keyless(r"unsafeSubjectRegex: .*/acme/api/.*"),
+        ("unsafe_identity", "spec.keyless[0].unsafeSubjectRegex"),
+    ),
+    "unsafe subject by a glob": (
+        keyless("unsafeSubjectGlob: https://github.com/**"),
+        ("unsafe_identity", "spec.keyless[0].unsafeSubjectGlob"),
+    ),
+    "unsafe issuer": (
+        keyless("subject: a@b.io", "unsafeIssuerRegex: .*example.com"),
+        ("unsafe_identity", "spec.keyless[0].unsafeIssuerRegex"),
+    ),
+    "any tenant": (
+        keyless("subject: a@b.io", r"issuerRegex: https://login\.example\.com/[^/]+/v2"),
+        ("any_tenant", "spec.keyless[0].issuerRegex"),
+    ),
+    "one of two tenants": (
+        keyless("subject: a@b.io", r"issuerRegex: https://login\.example\.com/(x1|y2)/v2"),
+        None,
+    ),
+    "any repository": (
+        keyless(r"subjectRegex: https://github\.com/acme/.*"),
+        ("any_repository", "spec.keyless[0].subjectRegex"),
+    ),
+    "any repository, by a glob": (
+        keyless("subjectGlob: https://github.com/acme/**"),
+        ("any_repository", "spec.keyless[0].subjectGlob"),
+    ),
+    "one repository": (keyless("subjectGlob: https://github.com/acme/api/**"), None),
+    "loose dot": (
+        keyless(r"subjectRegex: https://github.com/acme/api/.*"),
+        ("loose_dot", "spec.keyless[0].subjectRegex"),
+    ),
+    "loose dot in an issuer": (
+        keyless("subject: a@b.io", r"issuerRegex: https://login.example\.com"),
+        ("loose_dot", "spec.keyless[0].issuerRegex"),
+    ),
+    "root that nobody names": (
+        "  trustRoots: [{name: own, file: own.json}] #!\n",
+        ("unused_trust_root", "spec.trustRoots[0]"),
+    ),
+    "root that somebody names": (
+        "      trustRoot: own\n      requireLog: true\n  trustRoots: [{name: own, file: own.json}]\n",
+        None,
+    ),
+    "root without a demand for its log": (
+        "      trustRoot: own #!\n  trustRoots: [{name: own, file: own.json}]\n",
+        ("log_not_required", "spec.trustedKeys[1].trustRoot"),
+    ),
+    "root that demands no SCT": (
+        keyless("subject: a@b.io", more="      trustRoot: own\n")
+        + "  trustRoots: [{name: own, file: own.json, requireSct: false}]\n",
+        ("sct_not_required", "spec.keyless[0]"),
+    ),
+    "age that nothing proves": (
+        "  rules:\n    - images: [a.io]\n      maxAge: 30d #!\n",
+        ("age_without_log", "spec.rules[0].maxAge"),
+    ),
+    "age that a log proves": (
+        "      requireLog: true\n  rules:\n    - images: [a.io]\n      signers: [pipeline]\n      maxAge: 30d\n",
+        None,
+    ),
+    "age of what an identity signed": (
+        KEYLESS + "  rules:\n    - images: [a.io]\n      signers: [ci]\n      maxAge: 30d\n",
+        None,
+    ),
+    "age of an attestation that nothing proves": (
+        attestation("maxAge: 30d"),
+        ("age_without_log", "spec.rules[0].attestations[0].maxAge"),
+    ),
+    "age of an attestation that says its time": (attestation("maxAge: 30d, timeField: predicate.created"), None),
+    "condition on something else": (
+        attestation("condition: 'image.digest != \"\"'"),
+        ("idle_condition", "spec.rules[0].attestations[0].condition"),
+    ),
+    "condition on the predicate": (attestation("condition: 'predicate.x == 1'"), None),
+    "condition on the statement": (attestation("condition: 'statement.predicateType != \"\"'"), None),
     "exception that is over": (exception("2026-11-21T12:00:00Z"), ("expired_exception", "spec.exceptions[0].until")),
     "exception that ends soon": (exception("2026-11-24T12:00:00Z"), ("ending_exception", "spec.exceptions[0].until")),
     "exception that ends later": (exception("2026-11-24T12:00:01Z"), None),
@@ -92,9 +202,10 @@ CASES: dict[str, tuple[str, tuple[str, str] | None]] = {
 
 
 @pytest.mark.parametrize(("more", "expected"), CASES.values(), ids=CASES)
-def test_findings_of_one_policy(more: str, expected: tuple[str, str] | None) -> None:
-    findings = found(policy() + QUIET + more)
-    assert [(code, path) for code, path, _ in findings] == ([expected] if expected else [])
+def test_findings_of_one_policy(more: str, expected: tuple[str, str] | list[tuple[str, str]] | None) -> None:
+    findings = found(policy(more=QUIET + KEYS) + more)
+    wanted = expected if isinstance(expected, list) else [expected] if expected else []
+    assert [(code, path) for code, path, _ in findings] == wanted
     marked = [number for number, line in enumerate(more.split("\n"), start=FIRST + 1) if "#!" in line]
     assert not marked or [line for _, _, line in findings] == marked
 
@@ -226,6 +337,15 @@ def test_what_is_covered_is_matched(wide_text: str, narrow_text: str, repositori
 )
 def test_covers(wide: str, narrow: str, covered: bool) -> None:
     assert covers(reference.parse_pattern(wide), reference.parse_pattern(narrow)) is covered
+
+
+def test_a_log_of_a_root_that_is_not_believed_is_told() -> None:
+    document = json.loads(mirror.packaged_document())
+    document["tlogs"][1]["publicKey"]["keyDetails"] = "PKIX_ML_DSA_65"
+    root = json.dumps([{"name": "own", "trustedRoot": json.dumps(document)}])
+    text = policy(more=QUIET + "  keyless:\n" + identity("ci", "      trustRoot: own\n") + f"  trustRoots: {root}\n")
+    ((code, path, line),) = found(text)
+    assert (code, path, line) == ("unknown_log", "spec.trustRoots[0]", 13)
 
 
 def test_findings_come_in_the_order_of_lines() -> None:

@@ -11,22 +11,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.policy.build import (
+    DAY,
     DIGEST,
     HOST,
     IMAGE,
     NOTHING,
     NOW,
+    VULN,
+    attested,
     fingerprint,
     inconclusive,
     judge,
+    keyless,
     policies,
     policy,
     rejected,
     rule,
     verified,
+    wanted,
 )
 from webhook.errors import Code, MalformedError
-from webhook.evidence.model import Outcome
+from webhook.evidence.model import Form, Outcome
 from webhook.oci.reference import Digest
 from webhook.policy import decide, message
 from webhook.policy.decision import ImageDecision, Paths, Result, ReviewDecision
@@ -35,6 +40,7 @@ from webhook.settings import NoMatch
 
 DENIED_MD = Path(__file__).resolve().parents[2] / "docs" / "denied.md"
 INVALID = Code.SIGNATURE_INVALID
+CI = keyless("ci")
 PRODUCTION = policies(policy(default=rule("release", "pipeline", "ecr")))
 
 
@@ -165,6 +171,57 @@ container "api" (spec.containers[0]): registry.example.com/b:1 @sha256:ab12…9f
   retry when the registry answers: https://countersign.dev/docs/denied.md#registry_unavailable""",
         id="the worst first, the good one not at all",
     ),
+    pytest.param(
+        denied(
+            policies(policy(default=rule("release", CI))),
+            rejected(INVALID, "release"),
+            rejected(Code.IDENTITY_MISMATCH, CI, "subject 'bob@example.com' found, 'ci@example.com' expected"),
+        ),
+        """\
+container "api" (spec.containers[0]): registry.example.com/pay/api:1.4 @sha256:ab12…9f
+  policy "production" (rev ab8e18e) wants any of: release, ci
+  - release  signature_invalid   1 cosign signature found, it does not verify with this key
+  - ci       identity_mismatch   subject 'bob@example.com' found, 'ci@example.com' expected
+  sign this digest by an identity that is trusted and retry: https://countersign.dev/docs/denied.md#identity_mismatch""",
+        id="an identity",
+    ),
+    pytest.param(
+        denied(
+            policies(policy(default=rule("release", attestations=(wanted(CI), wanted(CI, kind=VULN, max_age=DAY))))),
+            verified("release"),
+            attested(CI),
+            attested(CI, kind=VULN, at=NOW - 2 * DAY),
+        ),
+        """\
+container "api" (spec.containers[0]): registry.example.com/pay/api:1.4 @sha256:ab12…9f
+  policy "production" (rev ab8e18e) wants a signature by release and attestations https://slsa.dev/provenance/v1 (by ci), https://cosign.sigstore.dev/attestation/vuln/v1 (by ci)
+  - release                      verified       legacy signature by ECDSA P-256
+  - attestation slsaprovenance1  verified       attestation by ECDSA P-256
+  - attestation vuln             time_invalid   its time is 2026-11-19 12:00:00Z, more than 1 d ago
+  sign or attest this digest again and retry: https://countersign.dev/docs/denied.md#time_invalid""",  # noqa: E501
+        id="attestations after the signers",
+    ),
+    pytest.param(
+        denied(policies(policy(default=rule(needed=0, attestations=(wanted(CI),)))), NOTHING),
+        """\
+container "api" (spec.containers[0]): registry.example.com/pay/api:1.4 @sha256:ab12…9f
+  policy "production" (rev ab8e18e) wants attestations https://slsa.dev/provenance/v1 (by ci)
+  - attestation slsaprovenance1  no_signature   no attestation of type https://slsa.dev/provenance/v1 was found for this digest
+  attach the attestation that is missing to this digest and retry: https://countersign.dev/docs/denied.md#no_signature""",  # noqa: E501
+        id="nothing but an attestation",
+    ),
+    pytest.param(
+        denied(
+            policies(policy(default=rule("a", attestations=(wanted(CI),)))),
+            inconclusive(Code.REGISTRY_UNAVAILABLE, detail=f"{HOST}: connection refused"),
+        ),
+        """\
+container "api" (spec.containers[0]): registry.example.com/pay/api:1.4 @sha256:ab12…9f
+  policy "production" (rev ab8e18e) wants a signature by a and attestations https://slsa.dev/provenance/v1 (by ci)
+  registry_unavailable: registry.example.com: connection refused
+  retry when the registry answers: https://countersign.dev/docs/denied.md#registry_unavailable""",
+        id="one cause for signers and attestations",
+    ),
 ]
 
 
@@ -204,6 +261,16 @@ class TestSize:
         text = denied(policies(policy(default=rule(*(f"signer-{n}" for n in range(50))))), NOTHING)
         assert len(text.encode()) <= message.MAX_MESSAGE_BYTES
         assert "  and 42 more signers\n" in text
+
+    def test_many_attestations_are_counted_and_hide_none_that_fails(self) -> None:
+        demands = tuple(wanted("a", kind=f"https://example.com/{n}") for n in range(9))
+        signers = tuple(f"signer-{n}" for n in range(50))
+        demand = rule(*signers, attestations=demands)
+        found = [verified("signer-1"), *(attested("a", kind=f"https://example.com/{n}") for n in range(8))]
+        text = denied(policies(policy(default=demand)), *found)
+        assert len(text.encode()) <= message.MAX_MESSAGE_BYTES
+        assert "  and 5 more attestations\n" in text
+        assert "  - attestation example.com/8  no_signature   no attestation of type" in text
 
     def test_many_policies_are_counted(self) -> None:
         text = denied(policies(*(policy(f"p{n}", default=rule("a")) for n in range(9))), NOTHING)
@@ -283,6 +350,15 @@ def test_a_signers_foreign_detail_is_escaped() -> None:
         policies(policy(default=rule("a"))), rejected(Code.SUBJECT_MISMATCH, "a", "names \x1b[1m\u0433hcr.io")
     )
     assert "- a  subject_mismatch   names \\x1b[1m\\u0433hcr.io\n" in text
+
+
+def test_what_an_attestation_said_is_escaped_and_cut() -> None:
+    demand = rule(needed=0, attestations=(wanted("a"),))
+    hostile = rejected(Code.CONDITION_ERROR, "a", "saw \x1b[1m\u0433" + "x" * 999, form=Form.DSSE)
+    text = denied(policies(policy(default=demand)), hostile)
+    (line,) = [line for line in text.splitlines() if "condition_error   " in line]
+    assert line.startswith("  - attestation slsaprovenance1  condition_error   saw \\x1b[1m\\u0433xxx")
+    assert len(line) <= 51 + 200
 
 
 class TestImageLines:
@@ -400,6 +476,7 @@ class TestAuditAnnotations:
         ([Code.REGISTRY_UNAVAILABLE], 1),
         ([Code.DEADLINE_EXCEEDED, Code.RATE_LIMITED], 2),
         ([Code.OVERLOADED], 2),
+        ([Code.TRUST_UNAVAILABLE], 2),
         ([Code.ACCESS_DENIED], None),
         ([Code.POLICY_UNAVAILABLE], None),
         ([Code.INTERNAL_ERROR], None),

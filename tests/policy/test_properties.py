@@ -2,40 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
+from itertools import product
 from typing import NamedTuple
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.policy.build import (
+    DAY,
     DIGEST,
     HOST,
     INCONCLUSIVE,
     NOTHING,
     NOW,
     OTHER,
+    SLSA,
+    VULN,
+    attested,
     fingerprint,
     judge,
+    judge_policy,
+    keyless,
     outcome,
     policies,
     policy,
     rule,
     signer,
     verified,
+    wanted,
+    weighed,
 )
 from webhook.errors import Code
-from webhook.evidence.model import Outcome, Verdict
+from webhook.evidence.model import Outcome, Signer, Verdict
 from webhook.oci import reference
 from webhook.oci.reference import Digest
-from webhook.policy import decide
+from webhook.policy import counting, decide, select
 from webhook.policy.decision import REFUSED, ImageDecision, Result
 from webhook.policy.model import (
+    AttestationDemand,
     Deny,
     Mode,
     Namespaces,
     OnUnavailable,
+    Pick,
     PolicyException,
     PolicySet,
     Rule,
@@ -45,6 +57,8 @@ from webhook.policy.model import (
 from webhook.settings import NoMatch
 
 NAMES = ("a", "b", "c", "d")
+SIGNERS = (*map(signer, NAMES), keyless("k"), keyless("l"))
+BLOCKED_INDEX = 77
 JUDGED = (Code.MALFORMED, Code.UNSUPPORTED, Code.SIGNATURE_INVALID, Code.SUBJECT_MISMATCH, Code.INTERNAL_ERROR)
 OF_THE_REGISTRY = (
     Code.LIMIT_EXCEEDED,
@@ -59,21 +73,36 @@ OF_THE_REGISTRY = (
 WHERE = (HOST, f"{HOST}/pay", "ghcr.io")
 
 ANY = st.booleans()
-names = st.lists(st.sampled_from(NAMES), min_size=1, max_size=4, unique=True)
-signed = st.builds(verified, st.sampled_from(NAMES))
+signers = st.lists(st.sampled_from(SIGNERS), min_size=1, max_size=4, unique=True)
+times = st.sampled_from([None, NOW, NOW - timedelta(hours=1), NOW - 2 * DAY, NOW + DAY])
+indices = st.sampled_from([None, None, 1, BLOCKED_INDEX])
+kinds = st.sampled_from([SLSA, VULN])
+PICKS = st.sampled_from(Pick)
+signed = st.builds(verified, st.sampled_from(SIGNERS)) | st.builds(
+    verified, st.sampled_from(SIGNERS[4:]), material=st.sampled_from("mn"), index=indices, at=times
+)
+attestations = st.builds(attested, st.sampled_from(SIGNERS), kind=kinds, at=times, index=indices)
 judged = st.builds(outcome, st.sampled_from(JUDGED), st.sampled_from(NAMES))
 registry = st.builds(outcome, st.sampled_from(OF_THE_REGISTRY)) | st.just(NOTHING)
 
 
 @st.composite
-def rules(draw: st.DrawFn, label: str) -> Rule:
-    signers = draw(names)
+def demands(draw: st.DrawFn, picks: st.SearchStrategy[Pick]) -> AttestationDemand:
+    return wanted(*draw(signers), kind=draw(kinds), pick=draw(picks), max_age=draw(st.sampled_from([None, DAY])))
+
+
+@st.composite
+def rules(draw: st.DrawFn, label: str, picks: st.SearchStrategy[Pick] = PICKS) -> Rule:
+    chosen = draw(signers)
+    attesting = tuple(draw(st.lists(demands(picks), max_size=2)))
     return rule(
-        *signers,
+        *chosen,
         images=() if label == "signers" else (draw(st.sampled_from(WHERE)),),
-        needed=draw(st.integers(1, len(signers))),
+        needed=draw(st.integers(0 if attesting else 1, len(chosen))),
         label=label,
         on_unavailable=draw(st.sampled_from(OnUnavailable)),
+        max_age=draw(st.sampled_from([None, None, None, DAY])),
+        attestations=attesting,
     )
 
 
@@ -84,6 +113,7 @@ denials = st.sampled_from(
         Deny("by image", image=reference.parse_pattern(f"{HOST}/pay")),
         Deny("another image", image=reference.parse_pattern("ghcr.io")),
         Deny("by key", key_fingerprint=fingerprint("a")),
+        Deny("by log entry", log_index=BLOCKED_INDEX),
     ]
 )
 exceptions = st.builds(
@@ -148,12 +178,12 @@ def cases(draw: st.DrawFn, listed: st.SearchStrategy[bool] = ANY) -> Case:
     evidence_listed = draw(listed)
     # Nothing was held against a signer where nothing was listed, and nothing was found where no digest is known.
     digest = draw(st.sampled_from([DIGEST, DIGEST, DIGEST, None])) if not evidence_listed else DIGEST
-    found = draw(st.lists(signed | judged | registry if evidence_listed else registry, max_size=6))
+    found = draw(st.lists(signed | attestations | judged | registry if evidence_listed else registry, max_size=6))
     return Case(
         members=tuple(draw(st.lists(trust_policies(), max_size=3, unique_by=lambda one: one.name))),
         outcomes=tuple(found),
         digest=digest,
-        known=frozenset(signer(name).identity for name in draw(st.sets(st.sampled_from(NAMES)))),
+        known=frozenset(one.known_as for one in draw(st.sets(st.sampled_from(SIGNERS)))),
         listed=evidence_listed,
         no_match=draw(st.sampled_from(NoMatch)),
         broken=draw(st.sampled_from([False, False, False, True])),
@@ -161,6 +191,7 @@ def cases(draw: st.DrawFn, listed: st.SearchStrategy[bool] = ANY) -> Case:
     )
 
 
+EVERY = st.sampled_from([one.name for one in SIGNERS])
 thorough = settings(max_examples=100, deadline=None)
 
 
@@ -205,7 +236,7 @@ def test_no_order_matters(data: st.DataObject, case: Case) -> None:
 
 
 @thorough
-@given(cases(), st.sampled_from(NAMES))
+@given(cases(), EVERY)
 def test_less_material_never_admits_more(case: Case, gone: str) -> None:
     less = case._replace(members=tuple(_without(gone, one) for one in case.members))
     assert less.admits() <= case.admits()
@@ -216,6 +247,52 @@ def test_less_material_never_admits_more(case: Case, gone: str) -> None:
 def test_less_that_verified_never_admits_more(case: Case, name: str) -> None:
     less = case._replace(outcomes=tuple(o for o in case.outcomes if o != verified(name)))
     assert less.admits() <= case.admits()
+
+
+@thorough
+@given(rules("signers", st.just(Pick.ANY)), st.lists(signed | attestations, max_size=5), signed | attestations)
+def test_more_evidence_never_unmakes_any(demand: Rule, found: list[Outcome], more: Outcome) -> None:
+    one = policy(default=demand)
+    if judge_policy(one, *found).result is Result.VERIFIED:
+        assert judge_policy(one, *found, more).result is Result.VERIFIED
+
+
+@thorough
+@given(rules("signers"), st.lists(attestations | judged, min_size=1, max_size=6))
+def test_no_attestation_is_a_signature(demand: Rule, found: list[Outcome]) -> None:
+    decision = judge_policy(policy(default=demand), *found)
+    assert decision.result in REFUSED or demand.needed == 0
+    assert decision.counted == ()
+
+
+@thorough
+@given(rules("signers"), st.lists(signed | attestations, max_size=6))
+def test_what_is_met_before_the_end_is_met_at_the_end(demand: Rule, found: list[Outcome]) -> None:
+    loaded = policies(policy(default=demand))
+    (selection,) = select.select(
+        loaded, reference=reference.parse(f"{HOST}/x:1"), digest=DIGEST, namespace="pay", now=NOW
+    )
+    early = decide.is_met(selection, found, select.blocked(loaded), weighed=weighed(loaded, found), now=NOW)
+    met = judge(loaded, *found).result is Result.VERIFIED
+    assert met >= early
+    if all(one.pick is Pick.ANY for one in demand.attestations):
+        assert met is early
+
+
+@thorough
+@given(st.dictionaries(st.sampled_from(SIGNERS), st.sets(st.sampled_from("wxyz"))))
+def test_matching_equals_brute_force(offered: dict[Signer, set[str]]) -> None:
+    matched = counting.match(offered)
+    assert len(matched) == _most(offered)
+    assert len(matched) == _most({one: offered[one] for one in matched})  # each of them has a material
+    assert list(matched) == [one for one in offered if one in matched]
+
+
+def _most(offered: Mapping[Signer, set[str]]) -> int:
+    """How many signers can have a material of their own, by trying everything."""
+    choices = product(*([None, *sorted(materials)] for materials in offered.values()))
+    given_out = ([material for material in choice if material is not None] for choice in choices)
+    return max(len(each) for each in given_out if len(each) == len(set(each)))
 
 
 @thorough

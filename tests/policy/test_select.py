@@ -8,13 +8,14 @@ from datetime import timedelta
 import pytest
 
 from tests.policy import build
-from tests.policy.build import DIGEST, HOST, IMAGE, NOW, OTHER, fingerprint, policies, policy, rule
+from tests.policy.build import DIGEST, HOST, IMAGE, NOW, OTHER, fingerprint, policies, policy, rule, wanted
 from webhook.errors import Code
+from webhook.evidence.model import Wants
 from webhook.oci import reference
 from webhook.oci.reference import Digest
 from webhook.policy import select
 from webhook.policy.decision import Result
-from webhook.policy.model import Deny, Mode, Namespaces, PolicyException, PolicySet, Tags, TrustPolicy
+from webhook.policy.model import Deny, Mode, Namespaces, PolicyException, PolicySet, Rule, Tags, TrustPolicy
 from webhook.policy.select import Selection
 
 SIGNED = rule("release")
@@ -228,15 +229,63 @@ def test_denied_sha512_leaves_other_images_alone() -> None:
     assert selected(one, digest=DIGEST).rule is SIGNED
 
 
-def test_blocked_keys_are_those_of_all_policies_and_the_first_to_say_so() -> None:
-    first = policy("a", deny=(Deny("stolen", key_fingerprint=fingerprint("release")), IMAGE_DENY))
-    second = policy("b", mode=Mode.WARN, deny=(Deny("lost", key_fingerprint=fingerprint("release")),))
-    third = policy("c", deny=(Deny("weak", key_fingerprint=fingerprint("old")),))
-    blocked = select.blocked_keys(policies(first, second, third))
-    assert {key: (who.name, entry.reason) for key, (who, entry) in blocked.items()} == {
-        fingerprint("release"): ("a", "stolen"),
+def test_what_is_blocked_is_that_of_all_policies_and_the_first_to_say_so() -> None:
+    stolen = fingerprint("release")
+    first = policy("a", deny=(Deny("stolen", key_fingerprint=stolen), IMAGE_DENY, Deny("leaf", log_index=0)))
+    second = policy(
+        "b",
+        mode=Mode.WARN,
+        deny=(Deny("lost", key_fingerprint=stolen), Deny("issued wrongly", certificate_fingerprint="ab" * 32)),
+    )
+    third = policy("c", deny=(Deny("weak", key_fingerprint=fingerprint("old")), Deny("again", log_index=0)))
+    blocked = select.blocked(policies(first, second, third))
+    assert {key: (who.name, entry.reason) for key, (who, entry) in blocked.keys.items()} == {
+        stolen: ("a", "stolen"),
         fingerprint("old"): ("c", "weak"),
     }
+    assert {key: entry.reason for key, (_, entry) in blocked.certificates.items()} == {"ab" * 32: "issued wrongly"}
+    assert {key: entry.reason for key, (_, entry) in blocked.log_indices.items()} == {0: "leaf"}
+
+
+def test_nothing_is_blocked_where_nothing_says_so() -> None:
+    blocked = select.blocked(policies(policy(deny=(IMAGE_DENY, DIGEST_DENY))))
+    assert (blocked.keys, blocked.certificates, blocked.log_indices) == ({}, {}, {})
+
+
+SBOM = wanted("scanner", kind=build.VULN)
+PROVENANCE = wanted("builder", "release")
+
+
+@pytest.mark.parametrize(
+    ("rules", "signatures", "predicates", "names"),
+    [
+        pytest.param([rule("a", "b")], True, [], "a b", id="signatures"),
+        pytest.param([rule(needed=0, attestations=(SBOM,))], False, [build.VULN], "scanner", id="attestations only"),
+        pytest.param(
+            [rule("release", attestations=(SBOM, PROVENANCE))],
+            True,
+            [build.VULN, build.SLSA],
+            "release scanner builder",
+            id="both",
+        ),
+        pytest.param(
+            [rule(needed=0, attestations=(PROVENANCE,)), rule("a", "release")],
+            True,
+            [build.SLSA],
+            "builder release a",
+            id="of several policies",
+        ),
+        pytest.param([rule("a", needed=0)], True, [], "a", id="nothing at all demands no less"),
+        pytest.param([], False, [], "", id="nothing undecided"),
+    ],
+)
+def test_what_is_looked_for_and_by_whom(rules: list[Rule], signatures: bool, predicates: list[str], names: str) -> None:
+    members = [policy(f"p{number}", default=one) for number, one in enumerate(rules)]
+    silent = policy("silent", exempt=(HOST,))
+    parsed = reference.parse(IMAGE)
+    selections = select.select(policies(*members, silent), reference=parsed, digest=DIGEST, namespace="pay", now=NOW)
+    assert select.wants(selections) == Wants(signatures, frozenset(predicates))
+    assert " ".join(signer.name for signer in select.signers(selections)) == names
 
 
 def test_no_policies_no_selections() -> None:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 from webhook.errors import Code
 from webhook.evidence.model import Asked, Outcome, Signer
 from webhook.oci.reference import Digest
-from webhook.policy.model import Mode, Rule, TrustPolicy
+from webhook.policy.model import AttestationDemand, Deny, Mode, Rule, TrustPolicy
 
 Paths = tuple[tuple[str, str], ...]
 
@@ -35,14 +36,51 @@ REFUSED = frozenset({Result.DENIED, Result.ERROR})
 
 
 @dataclass(frozen=True, slots=True)
+class Blocked:
+    """What some policy's `deny[]` says of keys, certificates and log entries, with who says it: in no policy does a
+    signature count that was made by, or is, one of these."""
+
+    keys: Mapping[str, tuple[TrustPolicy, Deny]] = field(default_factory=dict)  # by fingerprint
+    certificates: Mapping[str, tuple[TrustPolicy, Deny]] = field(default_factory=dict)  # by fingerprint
+    log_indices: Mapping[int, tuple[TrustPolicy, Deny]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """One verified attestation held against one demand for it; `code` is `None` where it holds.
+
+    `at` is the time its age counts from; `saw` is what its condition saw.
+    """
+
+    demand: AttestationDemand
+    outcome: Outcome  # its proof without the statement, which may be large
+    at: datetime | None
+    code: Code | None
+    detail: str
+    saw: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AttestationLine:
+    """What became of one demand for an attestation; `code` is `None` where it is met."""
+
+    label: str
+    predicate_type: str
+    code: Code | None
+    detail: str
+    saw: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyDecision:
     """What one policy says of one image. `mode` is the effective one in the review's namespace.
 
     `result` is VERIFIED, EXEMPT, EXCEPTION, DENIED, ERROR or SILENT, whatever the mode: the mode is applied when the
     image is decided; WARNED is an image that nobody verified, admitted because its registry could not answer and the
     rule says `onUnavailable: allow`. `counted` names the signers whose material counted; `outcomes` is everything that
-    was looked at for `signers`, those of the rule. `barred` says of a signer, by name, who blocks its key and why.
-    `loud` is how an admission that is less than a verification must be told.
+    was looked at for the rule, a verified signature that it cannot use as a rejected one. `signers` are those whose
+    signature it demands, `attestations` what became of each that it demands. `barred` says of a signer, by name, who
+    blocks its key and why. `loud` is how an admission that is less than a verification must be told.
     """
 
     policy: TrustPolicy
@@ -60,6 +98,7 @@ class PolicyDecision:
     signers: tuple[Signer, ...] = ()
     barred: Mapping[str, str] = field(default_factory=dict)
     loud: str = ""
+    attestations: tuple[AttestationLine, ...] = ()
 
     @property
     def refuses(self) -> bool:

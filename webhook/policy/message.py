@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from webhook.errors import Code, quote
 from webhook.policy.decision import REFUSED, ImageDecision, PolicyDecision, Result, ReviewDecision, SignerLine
-from webhook.policy.reasons import rank, signer_lines, worst_first
+from webhook.policy.reasons import attestation_lines, rank, signer_lines, worst_first
 
 DOCUMENTATION = "https://countersign.dev/docs/denied.md"
 MAX_MESSAGE_BYTES = 2048  # it is copied into the events of every owner of the pod
@@ -23,7 +23,7 @@ MAX_HELP_BYTES = 200
 MAX_ANNOTATION_BYTES = 1000  # kept below 1 KiB
 MAX_WARNINGS = 5
 MAX_WARNING_CHARS = 256  # the API server cuts there, when all are more than 4096
-MAX_POLICIES, MAX_SIGNERS, MAX_REMEDIES = 3, 8, 3
+MAX_POLICIES, MAX_SIGNERS, MAX_ATTESTATIONS, MAX_REMEDIES = 3, 8, 4, 3
 MORE = "and {} more images are not admitted"
 MORE_BYTES = len(MORE) + 8
 REVISION_CHARS = 7
@@ -34,8 +34,15 @@ REMEDIES: Mapping[Code, str] = {
     Code.UNSUPPORTED: "sign this digest in a form that is supported and retry",
     Code.LIMIT_EXCEEDED: "remove signatures that nobody needs and retry",
     Code.SIGNATURE_INVALID: "sign this digest with a key that is trusted and retry",
+    Code.UNTRUSTED_MATERIAL: "sign this digest with a certificate that the trust root vouches for and retry",
+    Code.TLOG_INVALID: "sign this digest again, so that a trusted log has it, and retry",
+    Code.TLOG_ENTRY_MISMATCH: "do not run this image before its signature was looked into",
+    Code.TIME_INVALID: "sign or attest this digest again and retry",
+    Code.IDENTITY_MISMATCH: "sign this digest by an identity that is trusted and retry",
     Code.SUBJECT_MISMATCH: "sign this digest itself and retry",
-    Code.CLAIM_MISMATCH: "sign this digest as an image and retry",
+    Code.CLAIM_MISMATCH: "sign or attest what the policy asks for and retry",
+    Code.CONDITION_ERROR: "attest what the policy's condition reads, or mend the condition, and retry",
+    Code.CROSSCHECK_DISAGREEMENT: "do not run this image before its signature was looked into",
     Code.NOT_ENOUGH_SIGNERS: "have the missing signers sign this digest and retry",
     Code.IMAGE_NOT_FOUND: "correct the reference, or push the image, and retry",
     Code.ACCESS_DENIED: "let the webhook read this repository and retry",
@@ -43,6 +50,7 @@ REMEDIES: Mapping[Code, str] = {
     Code.REGISTRY_UNAVAILABLE: "retry when the registry answers",
     Code.REGISTRY_VIOLATION: "do not run this image before its registry was looked into",
     Code.HOST_REFUSED: "use a registry that the webhook may speak to",
+    Code.TRUST_UNAVAILABLE: "retry when the webhook has its trust material",
     Code.REFERENCE_INVALID: "correct the reference",
     Code.TOO_MANY_REFERENCES: "use fewer images in one object",
     Code.TAG_NOT_ALLOWED: "write the reference with its digest",
@@ -59,7 +67,9 @@ RETRY_SECONDS: Mapping[Code, int] = {
     Code.DEADLINE_EXCEEDED: 1,
     Code.RATE_LIMITED: 2,
     Code.OVERLOADED: 2,
+    Code.TRUST_UNAVAILABLE: 2,
 }
+MISSING_ATTESTATION = "attach the attestation that is missing to this digest and retry"
 _KINDS = {
     "initContainers": "init container",
     "ephemeralContainers": "ephemeral container",
@@ -157,11 +167,20 @@ def _size(lines: Iterable[str]) -> int:
 
 def _ending(images: Sequence[ImageDecision]) -> tuple[str, ...]:
     """What to do, and the last word to the owner of the worst policy."""
-    codes = list(dict.fromkeys(image.code for image in images if image.code is not None))
-    remedies = (f"  {REMEDIES.get(code, 'read')}: {DOCUMENTATION}#{code}" for code in codes[:MAX_REMEDIES])
+    steps = list(dict.fromkeys((image.code, _remedy(image)) for image in images if image.code is not None))
+    remedies = (f"  {remedy}: {DOCUMENTATION}#{code}" for code, remedy in steps[:MAX_REMEDIES])
     owners = (decision.policy.help for image in images for decision in _refusing(image))
     words = next((f"  {_cut_bytes(_printable(words), MAX_HELP_BYTES)}" for words in owners if words), None)
     return (*remedies, *([words] if words else []))
+
+
+def _remedy(image: ImageDecision) -> str:
+    if image.code is None:
+        return ""
+    worst = next(iter(_refusing(image)), None)
+    if worst and worst.attestations and worst.code is Code.NO_SIGNATURE and len(worst.counted) >= worst.needed:
+        return MISSING_ATTESTATION
+    return REMEDIES[image.code]
 
 
 def _body(image: ImageDecision) -> tuple[str, ...]:
@@ -193,36 +212,44 @@ def _policy_lines(decision: PolicyDecision) -> Iterable[str]:
     refused = decision.result in REFUSED
     if refused and not decision.refuses:
         rule += " only warns"
-    if not refused or not decision.signers:
+    if not refused or not (decision.signers or decision.attestations):
         own = decision.blocked or not refused
         detail = _cut(_printable(decision.detail), MAX_TEXT_CHARS) if own else _foreign(decision.detail)
         yield f"{name}{rule}: {decision.code or decision.result}: {_loud(decision) or detail}"
         return
     yield f"{name}{rule}{'' if decision.refuses else ','} wants {_cut(_printable(decision.wants), MAX_TEXT_CHARS)}"
-    yield from _table(signer_lines(decision))
+    yield from _table(signer_lines(decision), attestation_lines(decision))
 
 
 def _loud(decision: PolicyDecision) -> str:
     return _cut(_printable(decision.loud), MAX_TEXT_CHARS)
 
 
-def _table(lines: Sequence[SignerLine]) -> Iterable[str]:
+def _table(signers: Sequence[SignerLine], attestations: Sequence[SignerLine]) -> Iterable[str]:
+    lines = (*signers, *attestations)
     first = lines[0]
-    if len(lines) > 1 and first.code is not Code.NO_SIGNATURE and all(
+    if len(lines) > 1 and first.code not in (None, Code.NO_SIGNATURE) and all(
         (line.code, line.detail) == (first.code, first.detail) for line in lines
     ):  # fmt: skip
         yield f"  {first.code}: {_foreign(first.detail)}"  # it is the image's, not a signer's
         return
-    shown = [(_cut(_printable(line.name), MAX_NAME_CHARS), str(line.code or Result.VERIFIED), line) for line in lines]
-    shown = shown[:MAX_SIGNERS]
+    told = (*_first(signers, MAX_SIGNERS), *_first(attestations, MAX_ATTESTATIONS))
+    shown = [(_cut(_printable(line.name), MAX_NAME_CHARS), str(line.code or Result.VERIFIED), line) for line in told]
     names = max(len(name) for name, _, _ in shown)
     codes = max(len(code) for _, code, _ in shown)
     for name, code, line in shown:
         own = line.code is Code.BLOCKED
         detail = _cut(_printable(line.detail), MAX_TEXT_CHARS) if own else _foreign(line.detail)
         yield f"  - {name:<{names}}  {code:<{codes}}   {detail}"
-    if len(lines) > MAX_SIGNERS:
-        yield f"  and {len(lines) - MAX_SIGNERS} more signers"
+    if len(signers) > MAX_SIGNERS:
+        yield f"  and {len(signers) - MAX_SIGNERS} more signers"
+    if len(attestations) > MAX_ATTESTATIONS:
+        yield f"  and {len(attestations) - MAX_ATTESTATIONS} more attestations"
+
+
+def _first(lines: Sequence[SignerLine], limit: int) -> Sequence[SignerLine]:
+    """At most `limit` of them; what is in order must not push out what is not."""
+    return lines if len(lines) <= limit else sorted(lines, key=lambda line: line.code is None)[:limit]
 
 
 def _where(image: ImageDecision) -> str:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from webhook.evidence.model import Signer
 from webhook.oci.reference import Digest, Pattern
+from webhook.policy.condition import Condition
+from webhook.trust.root import RootSource
 
 
 class Mode(StrEnum):
@@ -42,25 +44,57 @@ class Namespaces:
         return namespace not in self.exclude and any(fnmatchcase(namespace, glob) for glob in self.include)
 
 
+class Pick(StrEnum):
+    """Which of several attestations of one type must hold."""
+
+    ANY = "any"
+    NEWEST = "newest"
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class AttestationDemand:
+    """One attestation that must be there besides the signatures; `label` names it: `rules[0].attestations[1]`.
+
+    `time_field` is the path below the statement of a signed time, `("predicate", "metadata", "scanFinishedOn")`.
+    """
+
+    label: str
+    predicate_type: str
+    signers: tuple[Signer, ...]
+    condition: Condition | None = None
+    pick: Pick = Pick.ANY
+    max_age: timedelta | None = None
+    time_field: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`needed` is how many distinct materials must have signed; `label` names the rule to people: `rules[0]`."""
+    """`needed` is how many distinct materials must have signed, each of another of the `signers`; 0 with attestations
+    only. `annotations` must have been signed along, and `max_age` is the age of a signature by a trusted clock.
+    `label` names the rule to people: `rules[0]`."""
 
     label: str
     images: tuple[Pattern, ...]
     signers: tuple[Signer, ...]
     needed: int
     on_unavailable: OnUnavailable
+    annotations: tuple[tuple[str, str], ...] = ()
+    max_age: timedelta | None = None
+    attestations: tuple[AttestationDemand, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Deny:
-    """Exactly one of `digest`, `image`, `key_fingerprint` (lower-case hex SHA-256 of the SPKI) is set."""
+    """Exactly one of those below `reason` is set; fingerprints are lower-case hex SHA-256, of a key's SPKI and of a
+    certificate's DER."""
 
     reason: str
     digest: Digest | None = None
     image: Pattern | None = None
     key_fingerprint: str | None = None
+    certificate_fingerprint: str | None = None
+    log_index: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +111,7 @@ class TrustPolicy:
 
     `default` is what decides where no rule's images match; `None` where the policy has no signers: it is then silent
     on every image that is not exempt. `origin` is where it was read: a file's name, and the line it starts on.
+    `trust_roots` are those that it lists itself, whether or not a signer names them.
     """
 
     name: str
@@ -95,6 +130,7 @@ class TrustPolicy:
     tags: Tags
     tampered: Mode  # `enforce`: evidence that proves tampering denies even in a warn policy; `warn`: it does not
     lines: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)  # of each path: `spec.rules[0]`
+    trust_roots: tuple[RootSource, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

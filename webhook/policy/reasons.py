@@ -1,4 +1,4 @@
-"""Which of several reasons is shown, and what is told of each signer.
+"""Which of several reasons is shown, and what is told of each signer and each attestation.
 
 Many pieces of evidence may have failed in many ways. The one that came furthest speaks for all, with counts, and the
 choice is the same in whatever order the outcomes arrived. Only for people and records: nothing is admitted here.
@@ -10,8 +10,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from webhook.errors import Code
-from webhook.evidence.model import Outcome, Signer, Verdict
+from webhook.evidence.model import Form, Outcome, Place, Signer, SignerKind, Verdict
+from webhook.policy import counting
 from webhook.policy.decision import PolicyDecision, Result, SignerLine
+from webhook.policy.model import Rule
 
 # Of several reasons the one that came furthest is shown. A code that is not listed counts as the least.
 RANK: Mapping[Code, int] = {
@@ -23,7 +25,13 @@ RANK: Mapping[Code, int] = {
             Code.MALFORMED,
             Code.LIMIT_EXCEEDED,
             Code.SIGNATURE_INVALID,
+            Code.UNTRUSTED_MATERIAL,
+            Code.TIME_INVALID,
+            Code.TLOG_INVALID,
+            Code.TLOG_ENTRY_MISMATCH,
+            Code.IDENTITY_MISMATCH,
             Code.CLAIM_MISMATCH,
+            Code.CONDITION_ERROR,
             Code.SUBJECT_MISMATCH,
             Code.NOT_ENOUGH_SIGNERS,
             Code.NO_POLICY,
@@ -35,10 +43,12 @@ RANK: Mapping[Code, int] = {
             Code.DEADLINE_EXCEEDED,
             Code.RATE_LIMITED,
             Code.REGISTRY_UNAVAILABLE,
+            Code.TRUST_UNAVAILABLE,
             Code.INTERNAL_ERROR,
             Code.ACCESS_DENIED,
             Code.POLICY_UNAVAILABLE,
             # What makes every other reason beside the point.
+            Code.CROSSCHECK_DISAGREEMENT,
             Code.HOST_REFUSED,
             Code.IMAGE_NOT_FOUND,
             Code.REGISTRY_VIOLATION,
@@ -47,12 +57,82 @@ RANK: Mapping[Code, int] = {
     )
 }
 NOT_EXAMINED = Outcome(Verdict.INCONCLUSIVE, Code.INTERNAL_ERROR, "the image was not examined")
-NOT_FOUND = "nothing signed with this key was found for this digest"
+NOT_FOUND: Mapping[SignerKind, str] = {
+    SignerKind.KEY: "nothing signed with this key was found for this digest",
+    SignerKind.KEYLESS: "nothing signed by this identity was found for this digest",
+}
+# By the names that people know from `cosign verify-attestation --type`.
+_SHORT_TYPES = {
+    "https://slsa.dev/provenance/v0.2": "slsaprovenance02",
+    "https://slsa.dev/provenance/v1": "slsaprovenance1",
+    "https://spdx.dev/Document": "spdx",
+    "https://cyclonedx.org/bom": "cyclonedx",
+    "https://cosign.sigstore.dev/attestation/vuln/v1": "vuln",
+    "https://openvex.dev/ns": "openvex",
+    "https://in-toto.io/Link/v1": "link",
+    "https://cosign.sigstore.dev/attestation/v1": "custom",
+}
 
 
 def signer_lines(decision: PolicyDecision) -> tuple[SignerLine, ...]:
     """For each signer of the rule, in its order, what became of it."""
-    return tuple(_line(signer, decision) for signer in decision.signers)
+    about = signatures(decision.outcomes)
+    return tuple(_line(signer, decision, about) for signer in decision.signers)
+
+
+def attestation_lines(decision: PolicyDecision) -> tuple[SignerLine, ...]:
+    """The same for each attestation that the rule demands: `attestation slsaprovenance1`."""
+    return tuple(
+        SignerLine(f"attestation {short_type(line.predicate_type)}", line.code, line.detail)
+        for line in decision.attestations
+    )
+
+
+def short_type(predicate_type: str) -> str:
+    """A predicate type as people call it; one without a short name is told without its scheme."""
+    return _SHORT_TYPES.get(predicate_type) or predicate_type.removeprefix("https://")
+
+
+def wants(rule: Rule) -> str:
+    """What the rule demands, in words: `any of: release, ci and attestations https://… (by ci)`."""
+    attested = ", ".join(f"{demand.predicate_type} (by {names(demand.signers)})" for demand in rule.attestations)
+    parts = (_wanted_signers(rule), f"attestations {attested}" if attested else "")
+    return " and ".join(part for part in parts if part)
+
+
+def _wanted_signers(rule: Rule) -> str:
+    listed, needed = names(rule.signers), counting.needed(rule)
+    if not needed:
+        return ""
+    if len(rule.signers) == 1:
+        return f"a signature by {listed}"
+    if needed == 1:
+        return f"any of: {listed}"
+    return f"all of: {listed}" if needed == len(rule.signers) else f"{needed} of: {listed}"
+
+
+def names(signers: Iterable[Signer]) -> str:
+    return ", ".join(signer.name for signer in signers)
+
+
+def signatures(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Those of `outcomes` that tell anything of signatures: nothing that can be, or is known to be, an attestation."""
+    attested = {id(o.evidence) for o in outcomes if o.verdict is Verdict.ATTESTED}
+    return [o for o in outcomes if o.verdict is Verdict.VERIFIED or _tells_of_signatures(o, attested)]
+
+
+def is_attestation(outcome: Outcome) -> bool:
+    """It is of evidence that can only be an attestation, or of the tag that holds nothing else."""
+    if outcome.evidence is None:
+        return outcome.place is Place.ATTESTATION_TAG
+    return outcome.evidence.form is Form.DSSE
+
+
+def is_signature(outcome: Outcome) -> bool:
+    """It is of evidence that can only be a signature, or of the tag that holds nothing else."""
+    if outcome.evidence is None:
+        return outcome.place is Place.SIGNATURE_TAG
+    return outcome.evidence.form is Form.LEGACY
 
 
 def most_telling(outcomes: Iterable[Outcome]) -> Outcome | None:
@@ -69,16 +149,23 @@ def _standing(outcome: Outcome) -> tuple[int, str, str]:
     return rank(outcome.code), outcome.signer.name if outcome.signer else "", outcome.detail
 
 
-def _line(signer: Signer, decision: PolicyDecision) -> SignerLine:
+def _tells_of_signatures(outcome: Outcome, attested: set[int]) -> bool:
+    if outcome.evidence is not None and id(outcome.evidence) in attested:
+        return False
+    # One that a trusted signer made where a signature is wanted is worth telling.
+    return outcome.code is Code.CLAIM_MISMATCH or not is_attestation(outcome)
+
+
+def _line(signer: Signer, decision: PolicyDecision, about: Sequence[Outcome]) -> SignerLine:
     if signer.name in decision.barred:
         return SignerLine(signer.name, Code.BLOCKED, decision.barred[signer.name])
-    own = [o for o in decision.outcomes if o.signer is None or o.signer.identity == signer.identity]
+    own = [o for o in about if o.signer is None or o.signer.identity == signer.identity]
     verified = min((o.detail for o in own if o.verdict is Verdict.VERIFIED and o.signer is not None), default=None)
     if verified is not None:
         return SignerLine(signer.name, None, verified)
     cause = most_telling([o for o in own if o.verdict is Verdict.INCONCLUSIVE]) or most_telling(own)
     if cause is None or cause.code is Code.NO_SIGNATURE:
-        return SignerLine(signer.name, Code.NO_SIGNATURE, NOT_FOUND)
+        return SignerLine(signer.name, Code.NO_SIGNATURE, NOT_FOUND[signer.kind])
     return SignerLine(signer.name, cause.code, tell(cause, own))
 
 
@@ -97,7 +184,8 @@ def _counted(telling: Outcome, outcomes: Sequence[Outcome]) -> str:
     found = f"{total} cosign signature{'s' if total > 1 else ''} found"
     if set(counts) == {Code.SIGNATURE_INVALID}:
         _, mark, hint = telling.detail.partition("; ")
-        return f"{found}, {'none verifies' if total > 1 else 'it does not verify'} with this key{mark}{hint}"
+        key = " with this key" if telling.signer is None or telling.signer.kind is SignerKind.KEY else ""
+        return f"{found}, {'none verifies' if total > 1 else 'it does not verify'}{key}{mark}{hint}"
     if total == 1:
         return telling.detail
     listed = ", ".join(f"{counts[code]} {code}" for code in sorted(counts, key=rank, reverse=True))

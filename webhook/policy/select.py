@@ -7,17 +7,18 @@ must meet. Pure, and cheap enough to be asked again once a tag has been resolved
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
 
 from webhook.errors import Code
+from webhook.evidence.model import Signer, Wants
 from webhook.oci.reference import Digest, Reference
-from webhook.policy.decision import PolicyDecision, Result, Selection
+from webhook.policy.decision import Blocked, PolicyDecision, Result, Selection
 from webhook.policy.model import Deny, Mode, PolicyException, PolicySet, Rule, Tags, TrustPolicy
 
-__all__ = ["Selection", "blocked_keys", "select"]
+__all__ = ["Selection", "blocked", "select", "signers", "wants"]
 
 
 def select(
@@ -28,14 +29,44 @@ def select(
     return tuple(_select(policy, question) for policy in policies.policies)
 
 
-def blocked_keys(policies: PolicySet) -> Mapping[str, tuple[TrustPolicy, Deny]]:
-    """The fingerprint of each key that some policy denies, with who says so: what it signed counts in no policy."""
-    blocked: dict[str, tuple[TrustPolicy, Deny]] = {}
+def blocked(policies: PolicySet) -> Blocked:
+    """What any policy denies of keys, certificates and log entries; of several that name one, the first to say so."""
+    keys: dict[str, tuple[TrustPolicy, Deny]] = {}
+    certificates: dict[str, tuple[TrustPolicy, Deny]] = {}
+    log_indices: dict[int, tuple[TrustPolicy, Deny]] = {}
     for policy in policies.policies:
         for entry in policy.deny:
             if entry.key_fingerprint is not None:
-                blocked.setdefault(entry.key_fingerprint, (policy, entry))
-    return blocked
+                keys.setdefault(entry.key_fingerprint, (policy, entry))
+            if entry.certificate_fingerprint is not None:
+                certificates.setdefault(entry.certificate_fingerprint, (policy, entry))
+            if entry.log_index is not None:
+                log_indices.setdefault(entry.log_index, (policy, entry))
+    return Blocked(keys, certificates, log_indices)
+
+
+def wants(selections: Iterable[Selection]) -> Wants:
+    """What has to be looked for, so that all rules of `selections` can be judged."""
+    rules = list(_rules(selections))
+    return Wants(
+        signatures=any(rule.needed > 0 or not rule.attestations for rule in rules),
+        predicates=frozenset(demand.predicate_type for rule in rules for demand in rule.attestations),
+    )
+
+
+def signers(selections: Iterable[Selection]) -> tuple[Signer, ...]:
+    """Each signer of any demand once, of signatures and of attestations, in the policies' order."""
+    return tuple(dict.fromkeys(signer for rule in _rules(selections) for signer in _signers(rule)))
+
+
+def _rules(selections: Iterable[Selection]) -> Iterator[Rule]:
+    return (selection.rule for selection in selections if selection.rule is not None)
+
+
+def _signers(rule: Rule) -> Iterator[Signer]:
+    yield from rule.signers
+    for demand in rule.attestations:
+        yield from demand.signers
 
 
 @dataclass(frozen=True, slots=True)

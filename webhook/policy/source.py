@@ -71,8 +71,16 @@ def parse_baseline(texts: Iterable[str]) -> tuple[Pattern, ...]:
 class DirectorySource:
     """The policies of one folder. Until `load` was called, what they demand counts as unknown."""
 
-    def __init__(self, configured: settings.Policy, *, clock: Callable[[], datetime] | None = None) -> None:
+    def __init__(
+        self,
+        configured: settings.Policy,
+        *,
+        before: Callable[[PolicySet], object] = lambda policies: None,
+        clock: Callable[[], datetime] | None = None,
+    ) -> None:
+        """`before` is called with each new set before it is in force, in the thread that loads."""
         self._configured = configured
+        self._before = before
         self._clock = clock or _utc_now
         self._baseline = parse_baseline(configured.baseline_exempt)
         self._files: dict[str, _File] = {}
@@ -154,6 +162,7 @@ class DirectorySource:
         return PolicySet(policies, _revision(policies), searched, self._baseline, dict(problems), tuple(broken))
 
     def _swap(self, new: PolicySet) -> PolicySet:
+        self._before(new)
         old, self._current = self._current, new
         if new.revision != old.revision:
             log.info("policies in force: %d, revision %s", len(new.policies), new.revision)

@@ -2,23 +2,29 @@
 
 Each type here checks one scalar and gives what the model needs (a pattern, a digest, a moment), together with the JSON
 schema of what an editor may check. Nothing is converted: a number is no name, and `yes` is not `true`.
-Specs: RFC 1123 2.1 (names), RFC 3339 (moments), OCI image 1.1 (digests).
+Specs: RFC 1123 2.1 (names), RFC 3339 (moments), OCI image 1.1 (digests), in-toto attestation 1.0 (predicate types).
 """
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, time
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Literal, NoReturn
+from urllib.parse import urlsplit
 
 from pydantic import PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from webhook.errors import MalformedError, quote
+from webhook.evidence.model import SIGN_PREDICATE
 from webhook.oci import reference
 from webhook.oci.reference import Digest, Pattern
+from webhook.trust.folder import PLAIN_NAME
 
 MAX_LINE_CHARS = 200
+MAX_TEXT_CHARS = 1024  # of an annotation, of a predicate type
+LONGEST_AGE = timedelta(days=3650)
 NOT_YET = "not supported by this version"
 
 
@@ -95,12 +101,107 @@ def _digest(value: object) -> Digest:
         _refuse(error.detail)
 
 
-def _fingerprint(value: object) -> str:
-    text = _text(value, "the SHA-256 of a public key")
-    match = _FINGERPRINT.fullmatch(text)
-    if match is None:
-        _refuse(f"the SHA-256 of a key's SPKI as 64 lower-case hex digits expected, found {quote(text, max_chars=80)}")
-    return match[1]
+def _fingerprint_of(what: str) -> Callable[[object], str]:
+    def fingerprint(value: object) -> str:
+        text = _text(value, f"the SHA-256 of {what}")
+        match = _FINGERPRINT.fullmatch(text)
+        if match is None:
+            _refuse(f"the SHA-256 of {what} as 64 lower-case hex digits expected, found {quote(text, max_chars=80)}")
+        return match[1]
+
+    return fingerprint
+
+
+def _plain(value: object) -> str:
+    text = _text(value, "text")
+    if not text:
+        _refuse("text expected, found ''")
+    return text
+
+
+def _signed_text(value: object) -> str:
+    text = _text(value, "text")
+    if not text or len(text) > MAX_TEXT_CHARS or not text.isprintable():
+        _refuse(f"1 to {MAX_TEXT_CHARS} printable characters expected, found {quote(text, max_chars=60)}")
+    return text
+
+
+def _predicate_type(value: object) -> str:
+    text = _text(value, "the type of a predicate")
+    uri = PREDICATE_TYPES.get(text, text)
+    if not _URI.fullmatch(uri) or len(uri) > MAX_TEXT_CHARS:
+        known = ", ".join(PREDICATE_TYPES)
+        _refuse(f"a URI, https://slsa.dev/provenance/v1, or one of {known} expected, found {quote(text, max_chars=60)}")
+    if uri == SIGN_PREDICATE:
+        _refuse("that is what a signature says, not an attestation: the rule's signers demand it")
+    return uri
+
+
+# cosign, `--type` of `cosign attest`. No alias stands for several versions.
+PREDICATE_TYPES: Mapping[str, str] = {
+    "slsaprovenance": "https://slsa.dev/provenance/v0.2",
+    "slsaprovenance02": "https://slsa.dev/provenance/v0.2",
+    "slsaprovenance1": "https://slsa.dev/provenance/v1",
+    "spdx": "https://spdx.dev/Document",
+    "spdxjson": "https://spdx.dev/Document",
+    "cyclonedx": "https://cyclonedx.org/bom",
+    "vuln": "https://cosign.sigstore.dev/attestation/vuln/v1",
+    "openvex": "https://openvex.dev/ns",
+    "link": "https://in-toto.io/Link/v1",
+    "custom": "https://cosign.sigstore.dev/attestation/v1",
+}
+
+
+def _duration(value: object) -> timedelta:
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    age = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else None
+    if age is None or not timedelta() < age <= LONGEST_AGE:
+        _refuse(f"a time such as 30m, 24h or 90d, at most {LONGEST_AGE.days}d, expected, found {found(value)}")
+    return age
+
+
+def _time_field(value: object) -> tuple[str, ...]:
+    text = _text(value, "the path of a time, predicate.metadata.scanFinishedOn,")
+    if not _TIME_FIELD.fullmatch(text):
+        _refuse(
+            "names below the predicate with dots between them, predicate.metadata.scanFinishedOn, expected, "
+            f"found {quote(text, max_chars=60)}"
+        )
+    return tuple(text.split("."))
+
+
+def _log_index(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        _refuse(f"a number from 0 expected, found {found(value)}")
+    return value
+
+
+def _file_name(value: object) -> str:
+    text = _text(value, "the name of a file")
+    if not PLAIN_NAME.fullmatch(text):
+        _refuse(f"a plain file name, without a folder, expected, found {quote(text, max_chars=60)}")
+    return text
+
+
+def _mirror(value: object) -> str:
+    text = _text(value, "the URL of a TUF repository")
+    if not _is_mirror(text):
+        _refuse(
+            "an https URL without user, query and fragment (http only for loopback) expected, "
+            f"found {quote(text, max_chars=60)}"
+        )
+    return text
+
+
+def _is_mirror(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        host, _ = url.hostname, url.port
+    except ValueError:
+        return False
+    plain = text.isascii() and text.isprintable() and " " not in text and len(text) <= MAX_URL_CHARS
+    secure = url.scheme == "https" or (url.scheme == "http" and host in ("localhost", "127.0.0.1", "::1"))
+    return plain and secure and bool(host) and not (url.username is not None or "?" in text or "#" in text)
 
 
 def _moment(value: object) -> datetime:
@@ -116,27 +217,22 @@ def _moment(value: object) -> datetime:
 
 
 def _require(value: object) -> str | int:
-    if value == "none":
-        _refuse(f"require: none is {NOT_YET}")
     if value == 0 and value is not False:
         _refuse("require: 0 would demand nothing: leave the rule's images to exemptRegistries, or name a number from 1")
-    if value in ("any", "all") or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
+    if value in ("any", "all", "none") or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
         return value
-    _refuse(f"any, all or a number from 1 expected, found {found(value)}")
-
-
-def _require_log(value: object) -> bool:
-    if value is True:
-        _refuse(f"requireLog: true is {NOT_YET}")
-    if value is not False:
-        _refuse(f"true or false expected, found {found(value)}")
-    return False
+    _refuse(f"any, all, none or a number from 1 expected, found {found(value)}")
 
 
 MAX_NAME_CHARS = 63
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)  # RFC 1123 2.1, as Kubernetes names namespaces
 _GLOB = re.compile(r"[a-z0-9*?]([a-z0-9*?-]{0,125}[a-z0-9*?])?", re.ASCII)
 _FINGERPRINT = re.compile(r"(?:sha256:)?([0-9a-f]{64})", re.ASCII)
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+", re.ASCII)  # RFC 3986 3.1, and no spaces
+_DURATION = re.compile(r"([1-9][0-9]{0,6})([mhd])", re.ASCII)
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+_TIME_FIELD = re.compile(r"predicate(?:\.[A-Za-z0-9_-]{1,63}){1,8}", re.ASCII)
+MAX_URL_CHARS = 2048
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _TIME = re.compile(  # RFC 3339 5.6, in upper case
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:Z|[+-][0-9]{2}:[0-9]{2})", re.ASCII
@@ -157,14 +253,24 @@ ImageDigest = Annotated[
     PlainValidator(_digest),
     _string(re.compile(r"(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})")),
 ]
-Fingerprint = Annotated[str, PlainValidator(_fingerprint), _string(_FINGERPRINT)]
+KeyFingerprint = Annotated[str, PlainValidator(_fingerprint_of("a key's SPKI")), _string(_FINGERPRINT)]
+CertificateFingerprint = Annotated[str, PlainValidator(_fingerprint_of("a certificate's DER")), _string(_FINGERPRINT)]
+LogIndex = Annotated[int, PlainValidator(_log_index), WithJsonSchema({"type": "integer", "minimum": 0})]
+Text = Annotated[str, PlainValidator(_plain), _string(minLength=1)]
+SignedText = Annotated[str, PlainValidator(_signed_text), _string(minLength=1, maxLength=MAX_TEXT_CHARS)]
+PredicateType = Annotated[
+    str, PlainValidator(_predicate_type), _string(examples=["https://slsa.dev/provenance/v1", *PREDICATE_TYPES])
+]
+Duration = Annotated[timedelta, PlainValidator(_duration), _string(_DURATION, examples=["30m", "24h", "90d"])]
+TimeField = Annotated[tuple[str, ...], PlainValidator(_time_field), _string(_TIME_FIELD)]
+FileName = Annotated[str, PlainValidator(_file_name), _string(PLAIN_NAME)]
+Mirror = Annotated[str, PlainValidator(_mirror), _string(minLength=1, maxLength=MAX_URL_CHARS)]
 Moment = Annotated[
     datetime, PlainValidator(_moment), WithJsonSchema({"type": "string", "examples": ["2026-12-01T08:00:00Z"]})
 ]
 Require = Annotated[
     str | int,
     PlainValidator(_require),
-    WithJsonSchema({"oneOf": [{"enum": ["any", "all"]}, {"type": "integer", "minimum": 1}]}),
+    WithJsonSchema({"oneOf": [{"enum": ["any", "all", "none"]}, {"type": "integer", "minimum": 1}]}),
 ]
-RequireLog = Annotated[bool, PlainValidator(_require_log), WithJsonSchema({"const": False})]
 Unavailable = Literal["deny", "known", "allow"]

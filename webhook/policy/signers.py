@@ -1,0 +1,115 @@
+"""The signers of a policy document, keys and identities: made when the policy loads, or what is wrong with them.
+
+Each has a name of its own and is somebody of its own: the same key, or the same rule about identities, under two names
+could be counted twice, and is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from webhook.errors import MalformedError, quote
+from webhook.evidence.model import Signer, SignerKind
+from webhook.policy import roots
+from webhook.policy.roots import Roots
+from webhook.policy.syntax import models
+from webhook.policy.syntax.mistakes import Path
+from webhook.policy.syntax.sheet import SIGNERS, Sheet
+from webhook.trust import material
+from webhook.trust.identity import Identity, IdentityError
+from webhook.trust.material import Hash, Padding, PublicKey
+from webhook.trust.root import RootSource
+
+
+def read(sheet: Sheet, known: Roots) -> tuple[Signer, ...]:
+    """Those signers of the document that are right, in its order; what is wrong goes to its mistakes."""
+    found = [*_keys(sheet, known), *_identities(sheet, known)]
+    _check_names(sheet)
+    _check_materials(sheet, found)
+    return tuple(signer for _, signer in found)
+
+
+def names(sheet: Sheet) -> set[str]:
+    """The names of all signers, right or not, and of a later version's."""
+    return {name for field in SIGNERS for _, name in sheet.names(field)}
+
+
+def _keys(sheet: Sheet, known: Roots) -> Iterator[tuple[Path, Signer]]:
+    for path, entry in sheet.entries("trustedKeys", models.TrustedKey):
+        key = _key(sheet, path, entry)
+        source = known.named(sheet, path, entry.trust_root)
+        if source is not None and (problem := roots.key_problem(source, require_log=entry.require_log)):
+            sheet.mistakes.add((*path, "requireLog"), f"can never be met: {problem}")
+        if key is not None and source is not None:
+            yield path, Signer(entry.name, SignerKind.KEY, key, source, entry.require_log)
+
+
+def _key(sheet: Sheet, path: Path, entry: models.TrustedKey) -> PublicKey | None:
+    if entry.public_key is None:
+        sheet.mistakes.add((*path, "publicKey"), "required, and missing: one PEM block, -----BEGIN PUBLIC KEY-----")
+        return None
+    try:
+        key = material.parse_public_key(
+            entry.public_key,
+            hash=Hash(entry.hash) if entry.hash is not None else None,
+            padding=Padding(entry.padding) if entry.padding is not None else Padding.PKCS1V15,
+        )
+    except MalformedError as error:
+        sheet.mistakes.add((*path, "publicKey"), error.detail.removeprefix("public key: "))
+        return None
+    if entry.padding is not None and not key.algorithm.startswith("RSA "):
+        sheet.mistakes.add((*path, "padding"), f"for RSA keys only, and this is {key.algorithm}")
+    return key
+
+
+def _identities(sheet: Sheet, known: Roots) -> Iterator[tuple[Path, Signer]]:
+    for path, entry in islice(sheet.entries("keyless", models.Keyless), models.MAX_KEYLESS):
+        identity = _identity(sheet, path, entry)
+        source = known.named(sheet, path, entry.trust_root)
+        if source is not None and (problem := roots.identity_problem(source)):
+            sheet.mistakes.add((*path, "trustRoot"), f"can never be met: {problem}")
+        if identity is not None and source is not None:
+            yield path, Signer(entry.name, SignerKind.KEYLESS, identity, source)
+
+
+def _identity(sheet: Sheet, path: Path, entry: models.Keyless) -> Identity | None:
+    try:
+        return Identity(
+            issuer=entry.issuer,
+            issuer_regex=entry.issuer_regex,
+            subject=entry.subject,
+            subject_glob=entry.subject_glob,
+            subject_regex=entry.subject_regex,
+            extensions=tuple(entry.extensions.items()),
+            unsafe_issuer_regex=entry.unsafe_issuer_regex,
+            unsafe_subject_glob=entry.unsafe_subject_glob,
+            unsafe_subject_regex=entry.unsafe_subject_regex,
+        )
+    except IdentityError as error:
+        for field, problem in error.problems:
+            sheet.mistakes.add((*path, *field.split(".", 1)), problem)
+        return None
+
+
+def _check_names(sheet: Sheet) -> None:
+    named: dict[str, Path] = {}
+    for field in SIGNERS:
+        for path, name in sheet.names(field):
+            if name in named:
+                first = sheet.line(named[name])
+                sheet.mistakes.add(path, f"a second signer named {quote(name, max_chars=80)}, first in line {first}")
+            named.setdefault(name, path)
+
+
+def _check_materials(sheet: Sheet, found: Iterable[tuple[Path, Signer]]) -> None:
+    seen: dict[tuple[str, RootSource | None], tuple[str, Path]] = {}
+    for path, signer in found:
+        # One key is one signer, whatever vouches for it; an identity is somebody else under another root
+        is_key = signer.kind is SignerKind.KEY
+        what, key = "key" if is_key else "identity", (signer.identity, None if is_key else signer.trust_root)
+        if key in seen:
+            name, first = seen[key]
+            message = f"the same {what} as {name} in line {sheet.line(first)}: one {what} is one signer"
+            sheet.mistakes.add((*path, "publicKey") if is_key else path, message)
+        seen.setdefault(key, (signer.name, path))
