@@ -14,26 +14,29 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from webhook import settings
-from webhook.cosign import verifier as cosign
+from webhook import judging, settings
 from webhook.errors import Code, CountersignError, InconclusiveError, MalformedError
-from webhook.evidence.collect import Collection, Collector
-from webhook.evidence.model import Asked, Evidence, Outcome, Signer, Verdict, failed
+from webhook.evidence.collect import Collector
+from webhook.evidence.model import Asked, Evidence, Outcome, Place, Verdict, failed
+from webhook.judging import Judgement, Question
 from webhook.oci import reference
 from webhook.oci.reference import Digest, Reference
 from webhook.oci.registry import Registry
 from webhook.policy import decide, select
 from webhook.policy.decide import ImageDecision
-from webhook.policy.model import Deny, OnUnavailable, PolicySet, TrustPolicy
+from webhook.policy.decision import Weighed
+from webhook.policy.model import OnUnavailable, PolicySet
 from webhook.policy.select import Selection
+from webhook.settings import Crosscheck
+from webhook.trust.root import Trust
 
 log = logging.getLogger(__name__)
 Paths = tuple[tuple[str, str], ...]
-Blocked = Mapping[str, tuple[TrustPolicy, Deny]]
+Judge = Callable[[Evidence, Question], Awaitable[Judgement]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +59,13 @@ class Verifier:
         collector: Collector,
         policy: settings.Policy,
         observe: Callable[[str, float], None],
+        trust: Callable[[], Trust] = Trust,
+        judge: Judge | None = None,
+        crosscheck: Crosscheck = Crosscheck.OFF,
+        crosschecked: Callable[[str], None] = lambda result: None,
     ) -> None:
-        self.registry, self.collector, self.observe = registry, collector, observe
+        self.registry, self.collector, self.observe, self.trust = registry, collector, observe, trust
+        self.judge, self.crosscheck, self.crosschecked = judge or _in_a_thread, crosscheck, crosschecked
         self.no_match = policy.no_match
         self.known = Known(policy)
 
@@ -104,8 +112,9 @@ class Examination:
         self._verifier, self._pending = verifier, pending
         self._selections = pending.selections
         self._digest = pending.reference.digest
-        self._blocked: Blocked = select.blocked_keys(pending.policies)
+        self._blocked = select.blocked(pending.policies)
         self._outcomes: list[Outcome] = []
+        self._weighed: list[Weighed] = []
         self._asked: list[Asked] = []
 
     async def run(self) -> None:
@@ -114,7 +123,7 @@ class Examination:
             selections = self._select_by(self._digest)
             self._selections = _refusing(selections) or selections
         if _undecided(self._selections):
-            await self._examine(self._verifier.collector.open(self._pending.reference.repository, self._digest))
+            await self._examine(self._digest)
 
     async def _resolve(self) -> Digest:
         wanted = self._pending.reference
@@ -134,17 +143,19 @@ class Examination:
             now=pending.now,
         )
 
-    async def _examine(self, collection: Collection) -> None:
+    async def _examine(self, digest: Digest) -> None:
+        question = self._question(digest)
+        repository, collector = self._pending.reference.repository, self._verifier.collector
+        collection = collector.open(repository, digest, question.wants)
         self._asked = collection.asked
-        signers = _signers(self._selections)
         try:
             while (found := await collection.next()) is not None:
                 if isinstance(found, Outcome):
                     self._outcomes.append(found)
                     continue
-                self._outcomes += await self._judge(found, signers)
+                await self._judge(found, question)
                 if self._is_met():
-                    self._verifier.collector.remember(self._pending.reference.repository, found.place)
+                    collector.remember(repository, self._told(), question.wants)
                     break
                 await asyncio.sleep(0)  # what is at hand already would be judged without a pause
             else:
@@ -153,24 +164,54 @@ class Examination:
         finally:
             collection.cancel_unless_stopped()
 
+    def _question(self, digest: Digest) -> Question:
+        undecided = _undecided(self._selections)
+        return Question(
+            signers=select.signers(undecided),
+            demands=tuple(demand for one in undecided if one.rule for demand in one.rule.attestations),
+            wants=select.wants(undecided),
+            trust=self._verifier.trust(),
+            image=judging.described(self._pending.reference, digest),
+            now=self._pending.now,
+            crosscheck=self._verifier.crosscheck,
+        )
+
     def _note_absence(self) -> None:
         if not self._outcomes:
             self._outcomes.append(
                 Outcome(Verdict.REJECTED, Code.NO_SIGNATURE, "no signature was found for this digest")
             )
 
-    async def _judge(self, evidence: Evidence, signers: tuple[Signer, ...]) -> list[Outcome]:
+    async def _judge(self, evidence: Evidence, question: Question) -> None:
         started = time.perf_counter()
-        if len(evidence.payload) > settings.OFF_LOOP_BYTES:
-            outcomes = await asyncio.to_thread(_verify, evidence, signers, self._pending.now)
+        if judging.is_costly(evidence, question):
+            found = await self._verifier.judge(evidence, question)
         else:
-            outcomes = _verify(evidence, signers, self._pending.now)
+            found = judging.judge(evidence, question)
+        self._outcomes += found.outcomes
+        self._weighed += found.weighed
+        self._report_crosscheck(found.outcomes)
         self._verifier.observe("verify", time.perf_counter() - started)
-        return outcomes
+
+    def _report_crosscheck(self, outcomes: Iterable[Outcome]) -> None:
+        for outcome in outcomes:
+            refused = outcome.code is Code.CROSSCHECK_DISAGREEMENT
+            said = outcome.detail if refused else outcome.facts.get(judging.CROSSCHECK)
+            if said is None:
+                continue
+            agreed = said in (judging.AGREED, judging.NOT_JUDGED)
+            self._verifier.crosschecked(said if agreed else "disagreed")
+            if not agreed and outcome.evidence is not None:
+                log.warning("cross-check of %s: %s", outcome.evidence.layer, said)
+
+    def _told(self) -> frozenset[Place]:
+        """The places whose evidence could be believed."""
+        return frozenset(o.place for o in self._outcomes if o.proof is not None and o.place is not None)
 
     def _is_met(self) -> bool:
         return all(
-            decide.is_met(selection, self._outcomes, self._blocked) for selection in _undecided(self._selections)
+            decide.is_met(one, self._outcomes, self._blocked, weighed=self._weighed, now=self._pending.now)
+            for one in _undecided(self._selections)
         )
 
     def fail(self, error: CountersignError) -> None:
@@ -178,11 +219,16 @@ class Examination:
 
     def decide(self) -> ImageDecision:
         pending = self._pending
-        listed = any(asked.candidates for asked in self._asked)
         before = self._known_before()
         decisions = tuple(
             decide.decide_policy(
-                selection, self._outcomes, blocked=self._blocked, known=before, candidates_listed=listed
+                selection,
+                self._outcomes,
+                blocked=self._blocked,
+                known=before,
+                candidates_listed=self._is_listed(selection),
+                weighed=self._weighed,
+                now=pending.now,
             )
             for selection in self._selections
         )
@@ -195,6 +241,12 @@ class Examination:
             no_match=self._verifier.no_match,
             asked=tuple(self._asked),
         )
+
+    def _is_listed(self, selection: Selection) -> bool:
+        """Some place has named what the selection's rule may want: attestations are of no use to every rule."""
+        rule = selection.rule
+        places = {Place.ATTESTATION_TAG} if rule is None or not rule.attestations else set()
+        return any(asked.candidates for asked in self._asked if asked.place not in places)
 
     def _known_before(self) -> frozenset[str]:
         """Who was verified for this digest before; who is now will be known from here on."""
@@ -239,14 +291,9 @@ def _undecided(selections: tuple[Selection, ...]) -> tuple[Selection, ...]:
     return tuple(selection for selection in selections if selection.decision is None)
 
 
-def _signers(selections: tuple[Selection, ...]) -> tuple[Signer, ...]:
-    """Each signer of any demand once, in the policies' order."""
-    return tuple(dict.fromkeys(s for selection in selections if selection.rule for s in selection.rule.signers))
-
-
 def _asks_known(selections: tuple[Selection, ...]) -> bool:
     return any(s.rule is not None and s.rule.on_unavailable is OnUnavailable.KNOWN for s in selections)
 
 
-def _verify(evidence: Evidence, signers: tuple[Signer, ...], now: datetime) -> list[Outcome]:
-    return [cosign.verify(evidence, signer, now) for signer in signers]
+async def _in_a_thread(evidence: Evidence, question: Question) -> Judgement:
+    return await asyncio.to_thread(judging.judge, evidence, question)

@@ -22,11 +22,14 @@ from webhook.policy import document
 from webhook.policy.decision import ImageDecision, Result
 from webhook.policy.model import PolicySet
 from webhook.settings import NoMatch
+from webhook.trust import sources
+from webhook.trust.root import PUBLIC_GOOD, Trust
 from webhook.verification import Pending, Verifier
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 RELEASE, PIPELINE, STRANGER = signing.new_key(), signing.new_key("p384"), signing.new_key()
 NAME = "pay/api"
+TRUST = Trust({PUBLIC_GOOD.key: sources.packaged()})
 DEADLINE = 20.0  # seconds; far more than any of this takes
 
 
@@ -127,6 +130,7 @@ async def opened(no_match: NoMatch = NoMatch.DENY, *, stored: MemoryRegistry | N
             collector=collector,
             policy=settings.Policy(no_match=no_match),
             observe=lambda stage, seconds: None,
+            trust=lambda: TRUST,
         )
         yield Cluster(host, stored, verifier)
         await collector.close()

@@ -1,0 +1,103 @@
+"""One piece of evidence held against all that is asked of it: its signatures verified, its statements weighed.
+
+This is all the work on evidence that takes more than a moment, as one function of values that can be sent to another
+process and back; `workers` does that. What comes back is small, however large the evidence was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from types import ModuleType
+
+from webhook.cosign import verifier as cosign
+from webhook.errors import Code, RejectedError
+from webhook.evidence import model
+from webhook.evidence.model import Evidence, Outcome, Signer, SignerKind, Wants
+from webhook.oci.reference import Digest, Reference
+from webhook.policy import attestations
+from webhook.policy.decision import Weighed
+from webhook.policy.model import AttestationDemand
+from webhook.settings import OFF_LOOP_BYTES, Crosscheck
+from webhook.trust.root import Trust
+
+CROSSCHECK = "crosscheck"  # the fact that says what came of it
+AGREED, NOT_JUDGED = "agreed", "not_judged"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What each piece of evidence for one image is asked; `image` is what conditions see of it."""
+
+    signers: tuple[Signer, ...]
+    demands: tuple[AttestationDemand, ...]
+    wants: Wants
+    trust: Trust
+    image: Mapping[str, str]
+    now: datetime
+    crosscheck: Crosscheck = Crosscheck.OFF
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    outcomes: tuple[Outcome, ...] = ()
+    weighed: tuple[Weighed, ...] = ()
+
+
+def judge(evidence: Evidence, question: Question) -> Judgement:
+    """What `evidence` proves for each signer, and how its statement stands against each demand. Never raises."""
+    outcomes: Sequence[Outcome] = cosign.verify(
+        evidence, question.signers, predicates=question.wants.predicates, trust=question.trust, now=question.now
+    )
+    if question.crosscheck is not Crosscheck.OFF:
+        outcomes = [_crosschecked(outcome, question) for outcome in outcomes]
+    weighed = attestations.weigh(outcomes, question.demands, image=question.image, now=question.now)
+    return Judgement(tuple(map(_without_statement, outcomes)), tuple(weighed))
+
+
+def is_costly(evidence: Evidence, question: Question) -> bool:
+    """Judging it takes more than a millisecond: certificates, logs, timestamps, conditions, or sheer size."""
+    keyless = any(signer.kind is SignerKind.KEYLESS for signer in question.signers)
+    return keyless or bool(question.demands) or len(evidence.payload) > OFF_LOOP_BYTES
+
+
+def described(wanted: Reference, digest: Digest) -> Mapping[str, str]:
+    """The image as conditions see it."""
+    return {
+        "reference": wanted.text,
+        "registry": wanted.repository.host,
+        "repository": wanted.repository.path,
+        "tag": wanted.tag or "",
+        "digest": str(digest),
+    }
+
+
+def _without_statement(outcome: Outcome) -> Outcome:
+    """What was weighed needs to be held no longer, and may be large."""
+    proof = outcome.proof
+    if proof is None or proof.attestation is None:
+        return outcome
+    return replace(outcome, proof=replace(proof, attestation=replace(proof.attestation, statement={})))
+
+
+def _crosschecked(outcome: Outcome, question: Question) -> Outcome:
+    """`outcome`, and what the second implementation says of it where we accepted a certificate."""
+    evidence, signer = outcome.evidence, outcome.signer
+    if outcome.proof is None or outcome.proof.claims is None or evidence is None or signer is None:
+        return outcome
+    if signer.trust_root is None:
+        return outcome
+    second = _second_implementation()
+    said = AGREED if second.can_judge(evidence) else NOT_JUDGED
+    disagreement: str = second.disagreement(evidence, question.trust.root_of(signer.trust_root))
+    if disagreement and question.crosscheck is Crosscheck.ENFORCE:
+        refused = RejectedError(Code.CROSSCHECK_DISAGREEMENT, disagreement)
+        return model.failed(refused, signer=signer, evidence=evidence, place=evidence.place)
+    return replace(outcome, facts={**outcome.facts, CROSSCHECK: disagreement or said})
+
+
+def _second_implementation() -> ModuleType:
+    from webhook.cosign import crosscheck  # 54 MiB, which nobody pays for while it is off
+
+    return crosscheck
