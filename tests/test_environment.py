@@ -27,6 +27,11 @@ VALUES: dict[str, tuple[str, str, str, object]] = {
     "NO_MATCH": ("warn", "policy", "no_match", NoMatch.WARN),
     "BASELINE_EXEMPT": ("registry.k8s.io, quay.io/x", "policy", "baseline_exempt", ("registry.k8s.io", "quay.io/x")),
     "POLICY_RELOAD_INTERVAL": ("0.5", "policy", "reload_interval", 0.5),
+    "TRUST_ROOTS": ("/t", "trust", "directory", Path("/t")),
+    "TRUST_REFRESH": ("3600", "trust", "refresh_interval", 3600.0),
+    "TRUST_CACHE": ("/c", "trust", "cache", Path("/c")),
+    "TUF_MIRROR": ("https://tuf.corp", "trust", "tuf_mirror", "https://tuf.corp"),
+    "TUF_ROOT": ("/r.json", "trust", "tuf_root", Path("/r.json")),
     "DOCKER_CONFIG": ("/d.json", "registry", "docker_config", Path("/d.json")),
     "CA_FILE": ("/ca.pem", "network", "ca_file", Path("/ca.pem")),
     "HTTPS_PROXY": ("http://p:3128", "network", "https_proxy", "http://p:3128"),
@@ -53,7 +58,14 @@ def test_a_variable_sets_its_field(name: str, text: str, section: str, field: st
     assert getattr(getattr(flagged, section), field) == expected, "a flag wins"
 
 
+def test_refresh_can_be_off() -> None:
+    assert environment.read({"COUNTERSIGN_TRUST_REFRESH": "off"}).trust.refresh_interval is None
+
+
 MISTAKES = {
+    "refresh-too-often": ("TRUST_REFRESH", "59", "`off`, or seconds from 60 to 604800, expected"),
+    "refresh-not-said": ("TRUST_REFRESH", "never", "`off`, or seconds"),
+    "mirror-without-scheme": ("TUF_MIRROR", "tuf.corp", "the https URL of a TUF repository expected"),
     "no-match": ("NO_MATCH", "maybe", "one of deny, warn, allow expected, found 'maybe'"),
     "boolean": ("FAILS_OPEN", "yes", "`true` or `false` expected"),
     "port-too-large": ("ADMISSION_PORT", "65536", "a whole number from 0 to 65535 expected"),

@@ -19,8 +19,13 @@ from pathlib import Path
 import pytest
 
 from tests.admission import checker
-from tests.web.serving import EXEMPT, review, write_policy
+from tests.private_sigstore.tuf import TUFRepository
+from tests.private_sigstore.tuf import serving as serving_tuf
+from tests.web.serving import EXEMPT, Serving, review, serving, write_policy
+from webhook.settings import Policy, Settings, Trust
 from webhook.tls import Authority
+from webhook.trust import mirror, sources
+from webhook.trust.root import PUBLIC_GOOD
 
 ROOT = Path(__file__).resolve().parent.parent
 CONNECTIONS = 10
@@ -87,6 +92,7 @@ async def running(folder: Path, **variables: object) -> AsyncIterator[Running]:
         "OPERATIONS_PORT": 0,
         "CA_OUT": folder / "ca.pem",
         "SHUTDOWN_DELAY": 0,
+        "TRUST_REFRESH": "off",
     }
     process = await start(**given | variables)
     assert process.stderr
@@ -312,7 +318,58 @@ async def test_a_variable_that_is_no_setting_is_named() -> None:
 
 
 async def test_the_server_imports_neither_a_terminal_nor_a_command_line_parser() -> None:
-    code = "import sys, webhook.cli, webhook.runtime; print({'rich', 'typer', 'httpx'} & set(sys.modules))"
+    code = "import sys, webhook.cli, webhook.runtime; print({'rich', 'typer', 'httpx', 'tuf'} & set(sys.modules))"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
     out, _ = await process.communicate()
     assert out == b"set()\n"
+
+
+async def test_trust_roots_are_refreshed_in_the_background_and_told(tmp_path: Path) -> None:
+    repository = TUFRepository()
+    repository.publish(mirror.packaged_document())
+    (tmp_path / "root.json").write_bytes(repository.root)
+    with serving_tuf(repository) as url:
+        trust = Trust(tuf_mirror=url, tuf_root=tmp_path / "root.json", first_refresh=0, reload_interval=0.05)
+        async with serving(tmp_path, Settings(trust=trust, policy=Policy(reload_interval=0.05))) as webhook:
+            demand_log(next((tmp_path / "policies").iterdir()))  # a key alone makes do with the root that is shipped
+            counted = 'countersign_trust_refresh_total{result="success",root="public-good"}'
+            async with asyncio.timeout(30):
+                while not (await note(webhook, "public-good")).startswith(f"fetched from {url}"):
+                    await asyncio.sleep(0.05)
+            assert await webhook.metric(counted) == 1
+            assert await webhook.metric('countersign_trust_root_refreshed_timestamp_seconds{root="public-good"}') > 0
+            assert await webhook.metric("countersign_trust_root_problems") == 0
+            assert webhook.service.parts.trust.current.root_of(PUBLIC_GOOD) == sources.packaged()
+
+
+async def test_a_root_that_a_new_policy_names_is_read(tmp_path: Path) -> None:
+    (tmp_path / "roots").mkdir()
+    (tmp_path / "roots" / "corp.json").write_bytes(mirror.packaged_document())
+    configured = Settings(
+        trust=Trust(directory=tmp_path / "roots", refresh_interval=None), policy=Policy(reload_interval=0.05)
+    )
+    async with serving(tmp_path, configured) as webhook:
+        assert not await note(webhook, "file corp.json")
+        name_root(next((tmp_path / "policies").iterdir()), "corp.json")
+        async with asyncio.timeout(30):
+            while await note(webhook, "file corp.json") != "file corp.json":
+                await asyncio.sleep(0.05)
+
+
+async def note(webhook: Serving, root: str) -> str:
+    """What is said of a trust root to whoever asks."""
+    told = (await webhook.operations.get("/readyz?verbose")).json()
+    return str(told["notes"].get(f"trust-root {root}", ""))
+
+
+def demand_log(path: Path) -> None:
+    document = json.loads(path.read_bytes())
+    document["spec"]["trustedKeys"][0]["requireLog"] = True
+    path.write_text(json.dumps(document))
+
+
+def name_root(path: Path, file: str) -> None:
+    document = json.loads(path.read_bytes())
+    document["spec"]["trustRoots"] = [{"name": "corp", "file": file}]
+    document["spec"]["trustedKeys"][0]["trustRoot"] = "corp"
+    path.write_text(json.dumps(document))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -16,7 +17,21 @@ from typing import Any, NoReturn
 import yaml
 
 from webhook.errors import OperatorError, quote
-from webhook.settings import KIB, MIB, Admission, Network, NoMatch, Policy, Registry, RegistryHost, Server, Settings
+from webhook.settings import (
+    KIB,
+    MIB,
+    Admission,
+    Crosscheck,
+    Network,
+    NoMatch,
+    Policy,
+    Registry,
+    RegistryHost,
+    Server,
+    Settings,
+    Trust,
+    Verification,
+)
 
 PREFIX = "COUNTERSIGN_"
 NO_FLAGS: Mapping[str, str] = MappingProxyType({})
@@ -55,6 +70,8 @@ def read(variables: Mapping[str, str], flags: Mapping[str, str] = NO_FLAGS) -> S
         network=Network(**sections.get("network", {})),
         registry=Registry(**sections.get("registry", {})),
         policy=Policy(**sections.get("policy", {})),
+        trust=Trust(**sections.get("trust", {})),
+        verification=Verification(**sections.get("verification", {})),
         admission=Admission(**sections.get("admission", {})),
         server=server,
     )
@@ -156,17 +173,36 @@ def _seconds(low: float, high: float) -> Callable[[str], float]:
     return convert
 
 
+def _seconds_or_off(low: float, high: float) -> Callable[[str], float | None]:
+    def convert(text: str) -> float | None:
+        try:
+            return None if text == "off" else _seconds(low, high)(text)
+        except _ValueError:
+            _expect(f"`off`, or seconds from {low:g} to {high:g},")
+
+    return convert
+
+
+def _mirror(text: str) -> str:
+    if not text.startswith(("https://", "http://")):  # whoever dials it looks closer
+        _expect("the https URL of a TUF repository")
+    return text
+
+
 def _boolean(text: str) -> bool:
     if text not in ("true", "false"):
         _expect("`true` or `false`")
     return text == "true"
 
 
-def _no_match(text: str) -> NoMatch:
-    try:
-        return NoMatch(text)
-    except ValueError:
-        _expect(f"one of {', '.join(NoMatch)}")
+def _word(words: type[StrEnum]) -> Callable[[str], StrEnum]:
+    def convert(text: str) -> StrEnum:
+        try:
+            return words(text)
+        except ValueError:
+            _expect(f"one of {', '.join(words)}")
+
+    return convert
 
 
 def _list(text: str) -> tuple[str, ...]:
@@ -213,9 +249,16 @@ _REGISTRY_FIELDS: Mapping[str, tuple[str, Callable[[object], object]]] = {
 
 _VARIABLES: Mapping[str, tuple[str, str, _Convert]] = {
     "COUNTERSIGN_POLICIES": ("policy", "directory", Path),
-    "COUNTERSIGN_NO_MATCH": ("policy", "no_match", _no_match),
+    "COUNTERSIGN_NO_MATCH": ("policy", "no_match", _word(NoMatch)),
     "COUNTERSIGN_BASELINE_EXEMPT": ("policy", "baseline_exempt", _list),
     "COUNTERSIGN_POLICY_RELOAD_INTERVAL": ("policy", "reload_interval", _seconds(0.05, 3600)),
+    "COUNTERSIGN_WORKERS": ("verification", "workers", _integer(0, 64)),
+    "COUNTERSIGN_CROSSCHECK": ("verification", "crosscheck", _word(Crosscheck)),
+    "COUNTERSIGN_TRUST_ROOTS": ("trust", "directory", Path),
+    "COUNTERSIGN_TRUST_REFRESH": ("trust", "refresh_interval", _seconds_or_off(60, 7 * 24 * 3600)),
+    "COUNTERSIGN_TRUST_CACHE": ("trust", "cache", Path),
+    "COUNTERSIGN_TUF_MIRROR": ("trust", "tuf_mirror", _mirror),
+    "COUNTERSIGN_TUF_ROOT": ("trust", "tuf_root", Path),
     "COUNTERSIGN_REGISTRIES": ("registry", "hosts", lambda text: load_registries(Path(text))),
     "COUNTERSIGN_DOCKER_CONFIG": ("registry", "docker_config", Path),
     "COUNTERSIGN_CA_FILE": ("network", "ca_file", Path),

@@ -35,15 +35,20 @@ from webhook.audit.sinks import JsonLog, Metrics
 from webhook.audit.trail import Trail
 from webhook.errors import OperatorError
 from webhook.evidence.collect import Collector
+from webhook.evidence.model import SignerKind
 from webhook.oci import reference
 from webhook.oci.registry import Registry, open_registry
+from webhook.policy.model import PolicySet
 from webhook.policy.source import DirectorySource
 from webhook.settings import Settings
 from webhook.tls import ServingCertificate
+from webhook.trust.root import PUBLIC_GOOD, RootSource
+from webhook.trust.sources import TrustSource
 from webhook.verification import Verifier
 from webhook.web import app as web
 from webhook.web import server
 from webhook.web.app import Life, Validate
+from webhook.workers import Workers
 
 THREADS = 2  # for what would hold up the loop: large bodies, files, DNS
 TRAIL_GRACE = 2.0  # seconds for records to be written when the process ends
@@ -81,8 +86,10 @@ class Parts:
 
     settings: Settings
     source: DirectorySource
+    trust: TrustSource
     registry: Registry
     collector: Collector
+    workers: Workers
     certificate: ServingCertificate
     trail: Trail
     life: Life
@@ -96,10 +103,25 @@ def build(configured: Settings, *, audit_descriptor: int = STDOUT) -> Parts:
     metrics = Metrics(hosts=_labels(configured), version=version.installed())
     registry = open_registry(configured.registry, configured.network, observe=metrics.registry_request)
     collector = Collector(registry=registry, limits=configured.evidence, observe=metrics.stage)
-    verifier = Verifier(registry=registry, collector=collector, policy=configured.policy, observe=metrics.stage)
-    source = DirectorySource(configured.policy)
+    trust = TrustSource(configured.trust, configured.network, observe=metrics.trust_refresh)
+    workers = Workers(configured.verification)
+    verifier = Verifier(
+        registry=registry,
+        collector=collector,
+        policy=configured.policy,
+        observe=metrics.stage,
+        trust=lambda: trust.current,
+        judge=workers.judge if configured.verification.workers else None,
+        crosscheck=configured.verification.crosscheck,
+        crosschecked=metrics.crosschecked,
+    )
+    source = DirectorySource(configured.policy, before=lambda new: trust.use(_roots_of(new)))
     certificate = ServingCertificate(configured.server, now=datetime.now(UTC))
-    metrics.watch(policies=lambda: source.current, certificate_expiry=lambda: certificate.not_after.timestamp())
+    metrics.watch(
+        policies=lambda: source.current,
+        certificate_expiry=lambda: certificate.not_after.timestamp(),
+        trust=lambda: trust.states,
+    )
     handler = Handler(
         policies=lambda: source.current,
         verifier=verifier,
@@ -107,13 +129,15 @@ def build(configured: Settings, *, audit_descriptor: int = STDOUT) -> Parts:
         limits=configured.admission,
     )
     trail = Trail((JsonLog(audit_descriptor),), dropped=metrics.dropped)
-    life = Life(problems=lambda: _problems(source, certificate), notes=lambda: _notes(source, certificate))
+    life = Life(problems=lambda: _problems(source, certificate), notes=lambda: _notes(source, certificate, trust))
     validate = Validate(handler=handler, trail=trail, metrics=metrics, limits=configured.admission, life=life)
     return Parts(
         settings=configured,
         source=source,
+        trust=trust,
         registry=registry,
         collector=collector,
+        workers=workers,
         certificate=certificate,
         trail=trail,
         life=life,
@@ -146,7 +170,9 @@ class Service:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="work"))
         parts = self.parts
         parts.source.load()
-        watchers = [asyncio.create_task(parts.source.watch()), asyncio.create_task(parts.certificate.watch())]
+        watchers = [
+            asyncio.create_task(work) for work in (parts.source.watch(), parts.certificate.watch(), parts.trust.watch())
+        ]
         try:
             async with server.running(*self._operations), server.running(*self._admission):
                 ready()
@@ -159,6 +185,7 @@ class Service:
                 watcher.cancel()
             await asyncio.gather(*watchers, return_exceptions=True)
             await parts.collector.close()
+            await parts.workers.close()
             await parts.registry.close()
             await parts.trail.close(grace=TRAIL_GRACE)
 
@@ -218,6 +245,17 @@ def _stop_or_exit(stop: asyncio.Event) -> None:
     stop.set()
 
 
+def _roots_of(policies: PolicySet) -> tuple[RootSource, ...]:
+    """The roots that are needed. A key for which no log is demanded makes do with the one that is shipped."""
+    signers = (signer for policy in policies.policies for signer in policy.signers)
+    return tuple(
+        signer.trust_root
+        for signer in signers
+        if signer.trust_root is not None
+        and (signer.kind is SignerKind.KEYLESS or signer.require_log or signer.trust_root != PUBLIC_GOOD)
+    )
+
+
 def _hosts(configured: Settings) -> frozenset[str]:
     return frozenset(reference.matching_host(entry.host) for entry in configured.registry.hosts)
 
@@ -237,7 +275,7 @@ def _problems(source: DirectorySource, certificate: ServingCertificate) -> Mappi
     return problems
 
 
-def _notes(source: DirectorySource, certificate: ServingCertificate) -> Mapping[str, str]:
+def _notes(source: DirectorySource, certificate: ServingCertificate, trust: TrustSource) -> Mapping[str, str]:
     policies = source.current
     notes = {
         "policies": str(len(policies.policies)),
@@ -247,7 +285,8 @@ def _notes(source: DirectorySource, certificate: ServingCertificate) -> Mapping[
     notes |= {f"policy-file {name}": problem for name, problem in policies.problems.items()}
     if certificate.problem:
         notes["certificate"] = certificate.problem
-    return notes
+    now = datetime.now(UTC)
+    return notes | {f"trust-root {state.source.key}": state.describe(now) for state in trust.states}
 
 
 class _JsonLines(logging.Formatter):

@@ -23,6 +23,14 @@ class NoMatch(StrEnum):
     ALLOW = "allow"
 
 
+class Crosscheck(StrEnum):
+    """What becomes of it when a second implementation would refuse a keyless bundle that we accept."""
+
+    OFF = "off"  # it is not asked
+    REPORT = "report"
+    ENFORCE = "enforce"
+
+
 @dataclass(frozen=True, slots=True)
 class RegistryHost:
     """What an operator says of one registry; without an entry a registry is public, on https, on a public address."""
@@ -72,9 +80,19 @@ class Evidence:
     candidates_max: int = 50  # per place asked, so that one place never hides another
     payload_max_bytes: int = 64 * KIB
     bundle_max_bytes: int = 4 * MIB
+    attestation_max_bytes: int = 16 * MIB  # DSSE envelope of a `.att` layer; inventories of large images take megabytes
     image_max_bytes: int = 64 * MIB
     parallel: int = 8
     hints_max: int = 20_000  # repositories of which the form that satisfied last is remembered
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Certificates, logs, timestamps and conditions take milliseconds: they are judged in processes of their own."""
+
+    workers: int = 1  # 0: in a thread of the server, which saves some 45 MiB and holds up other reviews
+    time_limit: float = 10.0  # for one piece of evidence
+    crosscheck: Crosscheck = Crosscheck.OFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +104,22 @@ class Policy:
     file_max_bytes: int = MIB
     known_max: int = 10_000  # digests remembered for `onUnavailable: known`
     known_lifetime: float = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Where Sigstore trust roots come from, and how they are kept fresh; nothing of it happens during a review."""
+
+    directory: Path = Path("/etc/countersign/trust-roots")  # of trusted_root.json files that policies name
+    refresh_interval: float | None = 24 * 3600.0  # with a tenth of jitter; None: nothing is ever fetched
+    tuf_mirror: str | None = None  # asked instead of the public-good repository
+    tuf_root: Path | None = None  # its root.json, where it is not the public-good one
+    cache: Path | None = None  # where what was fetched outlives the process
+    first_refresh: float = 10.0  # after start, at least; at most three times that
+    retry_interval: float = 60.0  # after a failure; doubled at each further one, up to an hour
+    fetch_timeout: float = 60.0
+    reload_interval: float = 2.0
+    mirrors_max: int = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +152,8 @@ class Settings:
     network: Network = field(default_factory=Network)
     registry: Registry = field(default_factory=Registry)
     evidence: Evidence = field(default_factory=Evidence)
+    verification: Verification = field(default_factory=Verification)
     policy: Policy = field(default_factory=Policy)
+    trust: Trust = field(default_factory=Trust)
     admission: Admission = field(default_factory=Admission)
     server: Server = field(default_factory=Server)

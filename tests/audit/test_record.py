@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -11,11 +11,22 @@ from hypothesis import strategies as st
 
 from webhook.audit.record import OUTCOMES_MAX, TEXT_MAX_CHARS, Entry, clean, compose
 from webhook.errors import Code
-from webhook.evidence.model import Asked, Evidence, Form, Outcome, Place, Verdict
+from webhook.evidence.model import (
+    Asked,
+    Attestation,
+    Evidence,
+    Form,
+    Outcome,
+    Place,
+    Proof,
+    SignedTime,
+    Verdict,
+)
 from webhook.kube.workload import Request
 from webhook.oci.reference import Digest
-from webhook.policy.decision import ImageDecision, PolicyDecision, Result, ReviewDecision
+from webhook.policy.decision import AttestationLine, ImageDecision, PolicyDecision, Result, ReviewDecision
 from webhook.policy.model import Mode, Namespaces, Tags, TrustPolicy
+from webhook.trust.identity import Claims
 
 AT = datetime(2026, 11, 21, 13, 0, 0, 5000, tzinfo=UTC)
 DIGEST = Digest("sha256", "ab" * 32)
@@ -66,7 +77,9 @@ def request(**fields: Any) -> Request:
     return Request(**values | fields)
 
 
-def review(*outcomes: Outcome, paths: int = 1, images: int = 1) -> ReviewDecision:
+def review(
+    *outcomes: Outcome, paths: int = 1, images: int = 1, attestations: tuple[AttestationLine, ...] = ()
+) -> ReviewDecision:
     policy = PolicyDecision(
         policy=POLICY,
         mode=Mode.ENFORCE,
@@ -77,6 +90,7 @@ def review(*outcomes: Outcome, paths: int = 1, images: int = 1) -> ReviewDecisio
         wants="any of: release",
         needed=1,
         outcomes=outcomes,
+        attestations=attestations,
     )
     image = ImageDecision(
         reference="ghcr.io/acme/shop:1",
@@ -180,6 +194,73 @@ def test_a_record_stays_small_however_much_was_found() -> None:
     outcome = Outcome(Verdict.REJECTED, Code.MALFORMED, "x" * 10_000, evidence=EVIDENCE, facts={"k" * 999: "v" * 9999})
     record = compose(Entry(AT, 0, request(), "deny", 403, review(*[outcome] * 500, paths=500, images=500)))
     assert len(orjson.dumps(record)) < 2 * 1024 * 1024
+
+
+PROOF = Proof(
+    material="identity:[]",
+    key_fingerprint="12" * 32,
+    certificate_fingerprint="34" * 32,
+    claims=Claims("https://issuer.example.com", (("uri", "https://ci.example.com/a"), ("email", "a@example.com"))),
+    times=(SignedTime(AT, "tsa.example.com"), SignedTime(AT - timedelta(hours=1), "rekor.example.com")),
+    logged=(("https://rekor.example.com", 77),),
+    annotations={"env": "prod"},
+    attestation=Attestation("https://slsa.dev/provenance/v1", {"predicate": "NOT FOR A LOG"}),
+)
+
+
+def test_what_was_proved_says_who_and_when_by_whose_clock() -> None:
+    outcome = Outcome(Verdict.ATTESTED, None, "right", evidence=EVIDENCE, proof=PROOF)
+    found = plain(Entry(AT, 0, request(), "allow", 200, review(outcome)))
+    (shown,) = found["images"][0]["policies"][0]["outcomes"]
+    assert shown["proof"] == {
+        "material": "identity:[]",
+        "key_fingerprint": "12" * 32,
+        "certificate_fingerprint": "34" * 32,
+        "issuer": "https://issuer.example.com",
+        "subjects": ["uri:https://ci.example.com/a", "email:a@example.com"],
+        "times": [
+            {"at": "2026-11-21T12:00:00.005000+00:00", "source": "rekor.example.com"},
+            {"at": "2026-11-21T13:00:00.005000+00:00", "source": "tsa.example.com"},
+        ],
+        "logged": [{"log": "https://rekor.example.com", "index": 77}],
+        "annotations": {"env": "prod"},
+        "predicate_type": "https://slsa.dev/provenance/v1",
+    }
+    assert "NOT FOR A LOG" not in str(found)
+
+
+def test_what_became_of_each_attestation_is_told() -> None:
+    line = AttestationLine(
+        "rules[0].attestations[0]", "https://slsa.dev/provenance/v1", Code.CLAIM_MISMATCH, "condition is false",
+        (("predicate.builder.id", "'evil'"),),
+    )  # fmt: skip
+    found = plain(Entry(AT, 0, request(), "deny", 403, review(attestations=(line,) * 11)))
+    policy = found["images"][0]["policies"][0]
+    assert (len(policy["attestations"]), policy["attestations_total"]) == (10, 11)
+    assert policy["attestations"][0] == {
+        "demand": "rules[0].attestations[0]",
+        "predicate_type": "https://slsa.dev/provenance/v1",
+        "code": "claim_mismatch",
+        "detail": "condition is false",
+        "saw": {"predicate.builder.id": "'evil'"},
+    }
+
+
+def test_what_was_proved_is_bounded() -> None:
+    long = "x" * 10_000
+    much = Proof(
+        material=long,
+        key_fingerprint="12" * 32,
+        claims=Claims(long, (("uri", long),) * 100),
+        times=(SignedTime(AT, long),) * 100,
+        logged=((long, 1),) * 100,
+        annotations={f"{long}{n}": long for n in range(100)},
+        attestation=Attestation(long, {}),
+    )
+    line = AttestationLine(long, long, None, long, tuple((f"{n}{long}", long) for n in range(100)))
+    outcome = Outcome(Verdict.ATTESTED, None, long, evidence=EVIDENCE, proof=much)
+    record = compose(Entry(AT, 0, request(), "allow", 200, review(outcome, attestations=(line,) * 100)))
+    assert len(orjson.dumps(record)) < 40_000
 
 
 def test_evidence_itself_is_not_in_a_record() -> None:

@@ -12,6 +12,8 @@ from webhook.errors import Code
 from webhook.kube.workload import Request
 from webhook.policy.decision import ImageDecision, Result, ReviewDecision
 from webhook.policy.model import PolicySet
+from webhook.trust.root import PUBLIC_GOOD, RootKind, RootSource
+from webhook.trust.sources import State
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -86,6 +88,22 @@ def test_an_exposition_says_what_is_in_force_now(metrics: Metrics) -> None:
     assert value(metrics, "policy_info", revision="rev1") is None
     assert value(metrics, "policy_info", revision="rev2") == 1
     assert value(metrics, "policy_errors") == 0
+
+
+def test_trust_roots_are_told_with_few_labels(metrics: Metrics) -> None:
+    mirror = RootSource("corp", RootKind.TUF, "tuf https://tuf.corp")
+    file = RootSource("file", RootKind.FILE, "file corp.json")
+    states = (State(PUBLIC_GOOD, at=AT), State(mirror, problem="down"), State(file, problem="gone"))
+    metrics.watch(policies=lambda: PolicySet((), "", ""), certificate_expiry=lambda: 0, trust=lambda: states)
+    assert value(metrics, "trust_root_refreshed_timestamp_seconds", root="public-good") == AT.timestamp()
+    assert value(metrics, "trust_root_refreshed_timestamp_seconds", root=mirror.key) == 0
+    assert value(metrics, "trust_root_refreshed_timestamp_seconds", root=file.key) is None
+    assert value(metrics, "trust_root_problems") == 2
+    for number in range(100):
+        metrics.trust_refresh(f"tuf https://{number}", "failure")
+    metrics.trust_refresh("tuf https://1", "success")
+    assert value(metrics, "trust_refresh_total", root="tuf https://1", result="success") == 1
+    assert value(metrics, "trust_refresh_total", root="other", result="failure") == 36
 
 
 def test_losses_and_builds_are_told(metrics: Metrics) -> None:

@@ -24,6 +24,7 @@ from webhook.evidence.model import Evidence, Form, Outcome, Place, Signer, Signe
 from webhook.oci.reference import Digest
 from webhook.trust import material
 from webhook.trust.material import Padding
+from webhook.trust.root import Trust
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -50,7 +51,8 @@ def judge(key: SigningKey, form: Form, image: str, payload: bytes, annotations: 
     signer = Signer("release", SignerKind.KEY, material.parse_public_key(key.public_pem, padding=padding))
     layer, manifest = parsed(digest_of(payload)), parsed(digest_of(b"the manifest of the signature"))
     evidence = Evidence(form, parsed(image), Place.REFERRERS, manifest, layer, "", annotations, payload)
-    return verifier.verify(evidence, signer, NOW)
+    [outcome] = verifier.verify(evidence, (signer,), predicates=frozenset(), trust=Trust(), now=NOW)
+    return outcome
 
 
 @pytest.mark.parametrize("kind", KINDS)

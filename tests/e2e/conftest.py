@@ -24,6 +24,8 @@ from webhook.policy import document
 
 HELP = "ask in #platform, or see the runbook"
 REACHED_SECONDS = 30.0
+PROVENANCE = "https://slsa.dev/provenance/v1"
+BUILDER = "https://builder.example/release"
 _numbers = itertools.count(1)
 
 
@@ -87,7 +89,7 @@ def shelf(workshop: Workshop, keys: dict[str, Key]) -> Shelf:
 
 @pytest.fixture(scope="session")
 def policies(cluster: Cluster, keys: dict[str, Key]) -> Path:
-    """A folder with two policies: `production` for most namespaces, `retirement` for the one called `retirement`."""
+    """Three policies: `production` for most namespaces, `retirement` for the one called so, `provenance` besides."""
     directory = _directory(cluster, "policies")
     production = install.policy(
         "production",
@@ -97,6 +99,7 @@ def policies(cluster: Cluster, keys: dict[str, Key]) -> Path:
         help=HELP,
     )
     (directory / "production.yaml").write_text(production)
+    (directory / "provenance.yaml").write_text(provenance({"release": keys["release"].pem}))
     (directory / "retirement.yaml").write_text(retirement({"retired": keys["retired"].pem}))
     return directory
 
@@ -111,6 +114,13 @@ def revision(policies: Path) -> str:
 
 def retirement(keys: dict[str, str]) -> str:
     return install.policy("retirement", keys, namespaces={"include": ["retirement"]})
+
+
+def provenance(keys: dict[str, str]) -> str:
+    """For the namespaces of tests of attestations, where `production` wants a signature already."""
+    demand = {"predicateType": PROVENANCE, "condition": f'predicate.runDetails.builder.id == "{BUILDER}"'}
+    rule = {"images": ["registry.test/attested/**"], "require": "none", "attestations": [demand]}
+    return install.policy("provenance", keys, namespaces={"include": ["test-attestation-*"]}, rules=[rule])
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,6 +96,20 @@ class Workshop:
         self._run("cosign", "sign", "--yes", "--key", key.private, "--signing-config", self._services, image.pinned)
         return image
 
+    def attest(self, image: Image, key: Key, predicate: Mapping[str, object], *, kind: str, legacy: bool) -> Image:
+        """`image` has an attestation of cosign's type `kind` by `key`: a `.att` manifest, or else a bundle."""
+        file = self._directory / "predicate.json"
+        file.write_text(json.dumps(predicate))
+        form = LEGACY if legacy else ("--signing-config", self._services)
+        what = ("--predicate", file, "--type", kind)
+        self._run("cosign", "attest", "--yes", "--key", key.private, *what, *form, image.pinned)
+        return image
+
+    def copy_attestation(self, source: Image, target: Image) -> Image:
+        """`target` has the `.att` manifest of `source`, whose statements name another digest."""
+        self._run("crane", "copy", attestation_tag(source), attestation_tag(target))
+        return target
+
     def copy_signature(self, source: Image, target: Image) -> Image:
         """`target` has the legacy signature of `source`, whose payload names another digest."""
         self._run("crane", "copy", signature_tag(source), signature_tag(target))
@@ -138,6 +153,10 @@ class Workshop:
 
 def signature_tag(image: Image) -> str:
     return f"{image.repository}:{image.digest.replace(':', '-')}.sig"
+
+
+def attestation_tag(image: Image) -> str:
+    return f"{referrers_tag(image)}.att"
 
 
 def referrers_tag(image: Image) -> str:

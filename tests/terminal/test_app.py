@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from tests.terminal.conftest import Commands
 from webhook.terminal import app
 from webhook.terminal import lint as lint_command
 
-COMMANDS = [("verify",), ("demo",), ("policy",), ("policy", "lint"), ("policy", "explain")]
+COMMANDS = [("verify",), ("discover",), ("demo",), ("policy",), ("policy", "lint"), ("policy", "explain")]
 
 
 @pytest.mark.parametrize("command", [(), *COMMANDS], ids=" ".join)
@@ -24,7 +25,7 @@ def test_every_command_has_help_with_examples(commands: Commands, command: tuple
 
 
 def test_the_overview_lists_serve(commands: Commands) -> None:
-    assert "serve   Run the webhook" in commands.run("--help").out
+    assert re.search(r"serve +Run the webhook", commands.run("--help").out)
 
 
 def test_version(commands: Commands) -> None:
@@ -45,7 +46,9 @@ def test_a_command_without_a_name_shows_help_and_is_no_success(commands: Command
     [
         pytest.param(("foo",), "no such command 'foo'", id="command"),
         pytest.param(("verify",), "missing argument 'IMAGE'", id="no-image"),
-        pytest.param(("verify", "nginx"), "one of --key and --policy expected", id="neither-key-nor-policy"),
+        pytest.param(
+            ("verify", "nginx"), "one of --key, --certificate-identity and --policy expected", id="nothing demanded"
+        ),
         pytest.param(("verify", "nginx", "--foo"), "no such option: --foo", id="option"),
         pytest.param(("verify", "nginx", "-o", "xml"), "'xml' is not one of 'text', 'json'", id="output"),
         pytest.param(("verify", "nginx", "--timeout", "0"), "--timeout", id="timeout"),

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.terminal.conftest import STRANGER, Commands, policy
+from tests.terminal.conftest import STRANGER, TRUSTED, Commands, policy
+from webhook.trust.material import parse_public_key
 
+FINGERPRINT = parse_public_key(TRUSTED.public_pem).fingerprint
 DIGEST = "sha256:" + "ab" * 32
 RULES = """
     - images: [ghcr.io/acme]
@@ -114,3 +116,106 @@ def test_a_bad_policy_is_told_with_all_its_mistakes(commands: Commands, tmp_path
     told = commands.run("policy", "explain", "nginx", "-p", path)
     assert (told.code, told.out) == (2, "")
     assert told.err.count("error: ") == told.err.count("\n") == 2
+
+
+KEYLESS = """
+    - name: ci
+      issuer: https://token.actions.githubusercontent.com
+      subjectGlob: https://github.com/acme/api/**
+      extensions: {buildTrigger: push}
+    - name: own
+      issuer: https://oidc.example.com
+      subject: bot@example.com
+      trustRoot: internal"""
+ROOTS = "[{name: internal, file: internal.json, requireSct: false, requireTimestamp: true}]"
+DEMANDS = """
+    - images: [ghcr.io/acme]
+      signers: [ci, release]
+      require: all
+      annotations: {env: prod}
+      maxAge: 90d
+      attestations:
+        - predicateType: vuln
+          signers: [own]
+          condition: |
+            predicate.scanner.result
+              == "clean"
+          maxAge: 36h
+          timeField: predicate.metadata.scanFinishedOn
+        - predicateType: slsaprovenance1
+          signers: [ci]
+    - images: [quay.io/acme]
+      require: none
+      attestations: [{predicateType: spdx, signers: [ci], maxAge: 90m, pick: all}]"""
+
+
+@pytest.fixture
+def demanding(tmp_path: Path) -> Path:
+    path = tmp_path / "demanding.yaml"
+    path.write_text(policy(keyless=KEYLESS, trustRoots=ROOTS, rules=DEMANDS))
+    return path
+
+
+def test_all_that_a_rule_demands_is_told(commands: Commands, demanding: Path) -> None:
+    told = commands.run("policy", "explain", "ghcr.io/acme/api", "-n", "shop", "-p", demanding)
+    lines = [line.strip() for line in told.out.splitlines()]
+    assert lines[5:] == [
+        (
+            "ci       subjectGlob 'https://github.com/acme/api/**', "
+            "issuer 'https://token.actions.githubusercontent.com', buildTrigger 'push', "
+            "by public-good (built-in; log, SCT)"
+        ),
+        f"release  ECDSA P-256 sha256:{FINGERPRINT}",
+        "own      subject 'bot@example.com', issuer 'https://oidc.example.com', by internal (file; log, timestamp)",
+        "signed along: env=prod",
+        "signed at most 90d ago",
+        "rules[0].attestations[0]: https://cosign.sigstore.dev/attestation/vuln/v1 by own",
+        'where predicate.scanner.result == "clean"',
+        "at most 36h old, by predicate.metadata.scanFinishedOn too",
+        "of several the newest counts",
+        "rules[0].attestations[1]: https://slsa.dev/provenance/v1 by ci",
+        "any one of several will do",
+        "",
+        'UNDECIDED  signatures and attestations decide: "production" must be satisfied',
+    ]
+
+
+def test_a_rule_without_signatures_is_told(commands: Commands, demanding: Path) -> None:
+    told = commands.run("policy", "explain", "quay.io/acme/api", "-n", "shop", "-p", demanding)
+    assert (told.code, told.err) == (0, "")
+    assert "wants   attestations https://spdx.dev/Document (by ci)" in told.out
+    assert "at most 90m old" in told.out
+    assert "of several all must hold" in told.out
+
+
+def test_a_key_whose_log_is_demanded_says_which(commands: Commands, tmp_path: Path) -> None:
+    path = tmp_path / "logged.yaml"
+    path.write_text(policy() + "      requireLog: true\n")
+    told = commands.run("policy", "explain", "nginx", "-p", path)
+    assert f"sha256:{FINGERPRINT}, logged in public-good (built-in; log, SCT)" in told.out
+
+
+def test_json_holds_all_that_a_rule_demands(commands: Commands, demanding: Path) -> None:
+    told = commands.run("policy", "explain", "ghcr.io/acme/api", "-n", "shop", "-p", demanding, "-o", "json")
+    (found,) = json.loads(told.out)["policies"]
+    ci, release, own = found["signers"]
+    assert (ci["kind"], ci["fingerprint"], ci["algorithm"], ci["trust_root"]) == ("keyless", None, None, "public-good")
+    assert ci["identity"].startswith("subjectGlob 'https://github.com/acme/api/**', issuer ")
+    assert ci["requires"] == {"log": True, "sct": True, "timestamp": False}
+    assert (release["kind"], release["fingerprint"], release["identity"]) == ("key", FINGERPRINT, None)
+    assert release["requires"] == {"log": False, "sct": False, "timestamp": False}
+    assert (own["trust_root"], own["requires"]["sct"]) == ("file internal.json", False)
+    assert (found["needed"], found["annotations"], found["max_age_seconds"]) == (2, {"env": "prod"}, 90 * 24 * 3600)
+    scan, provenance = found["attestations"]
+    assert (scan["label"], scan["signers"], scan["pick"], scan["max_age_seconds"], scan["time_field"]) == (
+        "rules[0].attestations[0]", ["own"], "newest", 36 * 3600, "predicate.metadata.scanFinishedOn",
+    )  # fmt: skip
+    assert provenance == {
+        "label": "rules[0].attestations[1]",
+        "predicate_type": "https://slsa.dev/provenance/v1",
+        "signers": ["ci"],
+        "condition": None,
+        "pick": "any",
+        "max_age_seconds": None,
+        "time_field": None,
+    }

@@ -72,7 +72,7 @@ async def serving(
 ) -> AsyncIterator[Serving]:
     """The webhook answers, with one policy: registry.k8s.io exempt, and `key`, or one that signed nothing."""
     write_policy(folder / "policies", mode=mode, key=key)
-    configured = configured or Settings()
+    configured = configured or Settings(trust=settings.Trust(refresh_interval=None))
     server = replace(
         configured.server,
         address="127.0.0.1",
@@ -125,7 +125,8 @@ def write_policy(folder: Path, *, mode: str = "enforce", key: str | None = None)
 def listed(host: str) -> Settings:
     """Settings that allow plain HTTP to `host` on loopback."""
     entry = settings.RegistryHost(host, insecure_http=True, loopback=True)
-    return Settings(registry=settings.Registry(hosts=(entry,)))
+    offline = settings.Trust(refresh_interval=None)
+    return Settings(registry=settings.Registry(hosts=(entry,)), trust=offline)
 
 
 def review(*images: str, operation: str = "CREATE", **request: Any) -> dict[str, Any]:

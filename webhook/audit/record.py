@@ -11,14 +11,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from webhook.evidence.model import Outcome, Verdict
+from webhook.evidence.model import Outcome, Proof, Verdict
 from webhook.kube.workload import Request
-from webhook.policy.decision import ImageDecision, PolicyDecision, Result, ReviewDecision
+from webhook.policy.decision import AttestationLine, ImageDecision, PolicyDecision, Result, ReviewDecision
 
 TEXT_MAX_CHARS = 200
 OUTCOMES_MAX = 20  # of one policy and image
 OUTCOMES_OF_REVIEW_MAX = 400  # shared by the images of one review, each of which may show one at least
 PLACES_MAX = 20
+ATTESTATIONS_MAX = 10  # of one policy and image
+PROVED_MAX = 5  # names in a certificate, times, log entries, signed annotations, parts of a condition: of one each
+PROVED = (Verdict.VERIFIED, Verdict.ATTESTED)
 
 Record = Mapping[str, object]
 
@@ -129,6 +132,10 @@ def _policy(decision: PolicyDecision, outcomes_max: int) -> Record:
         shown["tampered"] = True
     if decision.blocked:
         shown["blocked"] = True
+    if decision.attestations:
+        shown["attestations"] = [_attestation(line) for line in decision.attestations[:ATTESTATIONS_MAX]]
+    if len(decision.attestations) > ATTESTATIONS_MAX:
+        shown["attestations_total"] = len(decision.attestations)
     if decision.outcomes:
         shown["outcomes"] = [_outcome(outcome) for outcome in _first(decision.outcomes, outcomes_max)]
     if len(decision.outcomes) > outcomes_max:
@@ -136,18 +143,30 @@ def _policy(decision: PolicyDecision, outcomes_max: int) -> Record:
     return shown
 
 
+def _attestation(line: AttestationLine) -> Record:
+    shown: dict[str, object] = {
+        "demand": clean(line.label),
+        "predicate_type": clean(line.predicate_type),
+        "code": line.code,
+        "detail": clean(line.detail),
+    }
+    if line.saw:
+        shown["saw"] = {clean(name): clean(value) for name, value in line.saw[:PROVED_MAX]}
+    return shown
+
+
 def _first(outcomes: Sequence[Outcome], limit: int) -> Sequence[Outcome]:
-    """At most `limit` of them, what verified before what did not."""
+    """At most `limit` of them, what proves something before what does not."""
     if len(outcomes) <= limit:
         return outcomes
-    return sorted(outcomes, key=lambda outcome: outcome.verdict is not Verdict.VERIFIED)[:limit]
+    return sorted(outcomes, key=lambda outcome: outcome.verdict not in PROVED)[:limit]
 
 
 def _outcome(outcome: Outcome) -> Record:
     shown: dict[str, object] = {"verdict": outcome.verdict, "code": outcome.code}
     if outcome.signer is not None:
         shown["signer"] = outcome.signer.name
-        shown["identity"] = outcome.signer.identity
+        shown["identity"] = clean(outcome.signer.identity)
     if outcome.evidence is not None:
         shown["form"] = outcome.evidence.form
         shown["place"] = outcome.evidence.place
@@ -159,4 +178,27 @@ def _outcome(outcome: Outcome) -> Record:
         shown["detail"] = clean(outcome.detail)
     if outcome.facts:
         shown["facts"] = {clean(name): clean(value) for name, value in outcome.facts.items()}
+    if outcome.proof is not None:
+        shown["proof"] = _proof(outcome.proof)
+    return shown
+
+
+def _proof(proof: Proof) -> Record:
+    """Who signed, when by whose clock, and where that is logged; never the statement itself."""
+    shown: dict[str, object] = {"material": clean(proof.material), "key_fingerprint": proof.key_fingerprint}
+    if proof.certificate_fingerprint:
+        shown["certificate_fingerprint"] = proof.certificate_fingerprint
+    if proof.claims is not None:
+        shown["issuer"] = clean(proof.claims.issuer)
+        shown["subjects"] = [f"{clean(kind)}:{clean(name)}" for kind, name in proof.claims.subjects[:PROVED_MAX]]
+    if proof.times:
+        times = sorted(proof.times, key=lambda time: time.at)[:PROVED_MAX]
+        shown["times"] = [{"at": time.at.isoformat(), "source": clean(time.source)} for time in times]
+    if proof.logged:
+        shown["logged"] = [{"log": clean(log), "index": index} for log, index in proof.logged[:PROVED_MAX]]
+    if proof.annotations:
+        first = list(proof.annotations.items())[:PROVED_MAX]
+        shown["annotations"] = {clean(name): clean(value) for name, value in first}
+    if proof.attestation is not None:
+        shown["predicate_type"] = clean(proof.attestation.predicate_type)
     return shown

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import platform
 import select
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
@@ -18,6 +18,8 @@ from prometheus_client.registry import Collector
 
 from webhook.audit.record import Entry
 from webhook.policy.model import PolicySet
+from webhook.trust.root import RootKind
+from webhook.trust.sources import State
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds
 STAGE_BUCKETS = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
@@ -36,6 +38,7 @@ WELL_KNOWN_HOSTS: Mapping[str, str] = {
     "registry.k8s.io": "registry.k8s.io",
 }
 OTHER = "other"
+ROOTS_MAX = 64  # trust roots with series of their own
 
 
 class JsonLog:
@@ -89,6 +92,9 @@ class Metrics:
         self._verdicts = self._counter("verdicts", "Images judged, by result or reason code.", "code")
         self._refused = self._counter("admission_refused", "HTTP requests that were no review we answer.", "status")
         self._unexpected = self._counter("unexpected_requests", "Reviews that should not have been sent here.")
+        self._crosschecks = self._counter("crosscheck", "Bundles shown to the second implementation.", "result")
+        self._refreshes = self._counter("trust_refresh", "Looks at TUF repositories.", "root", "result")
+        self._roots: set[str] = set()
         self._dropped = self._counter("audit_dropped", "Audit records that a sink did not keep.", "sink")
         build = Gauge("countersign_build_info", "This build.", ("version", "python"), registry=self.registry)
         build.labels(version, platform.python_version()).set(1)
@@ -132,9 +138,25 @@ class Metrics:
         """`sink` lost so many records. From any thread."""
         self._dropped.labels(sink).inc(records)
 
-    def watch(self, *, policies: Callable[[], PolicySet], certificate_expiry: Callable[[], float]) -> None:
+    def crosschecked(self, result: str) -> None:
+        """A second implementation was asked: it `agreed`, `disagreed`, or could `not judge` the bundle."""
+        self._count(self._crosschecks, result)
+
+    def trust_refresh(self, root: str, result: str) -> None:
+        """A TUF repository was asked for `root`; `result` is `success` or `failure`."""
+        if len(self._roots) < ROOTS_MAX:
+            self._roots.add(root)
+        self._count(self._refreshes, root if root in self._roots else OTHER, result)
+
+    def watch(
+        self,
+        *,
+        policies: Callable[[], PolicySet],
+        certificate_expiry: Callable[[], float],
+        trust: Callable[[], Sequence[State]] = tuple,
+    ) -> None:
         """From now on an exposition says what is in force at that moment."""
-        self.registry.register(_Now(policies, certificate_expiry))
+        self.registry.register(_Now(policies, certificate_expiry, trust))
 
     def expose(self) -> bytes:
         """Everything, in the text format."""
@@ -152,8 +174,13 @@ class Metrics:
 
 
 class _Now(Collector):
-    def __init__(self, policies: Callable[[], PolicySet], certificate_expiry: Callable[[], float]) -> None:
-        self._policies, self._certificate_expiry = policies, certificate_expiry
+    def __init__(
+        self,
+        policies: Callable[[], PolicySet],
+        certificate_expiry: Callable[[], float],
+        trust: Callable[[], Sequence[State]],
+    ) -> None:
+        self._policies, self._certificate_expiry, self._trust = policies, certificate_expiry, trust
 
     def collect(self) -> Iterable[Metric]:
         policies = self._policies()
@@ -169,3 +196,18 @@ class _Now(Collector):
             "When the serving certificate expires.",
             self._certificate_expiry(),
         )
+        states = self._trust()
+        yield GaugeMetricFamily(
+            "countersign_trust_root_problems",
+            "Trust roots that could not be refreshed, read or had at all.",
+            sum(bool(state.problem) for state in states),
+        )
+        refreshed = GaugeMetricFamily(
+            "countersign_trust_root_refreshed_timestamp_seconds",
+            "When a TUF repository last vouched for a trust root; 0 where none has yet.",
+            labels=("root",),
+        )
+        for state in states[:ROOTS_MAX]:
+            if state.source.kind is not RootKind.FILE:
+                refreshed.add_metric((state.source.key,), state.at.timestamp() if state.at else 0)
+        yield refreshed

@@ -165,6 +165,7 @@ async def _server(folder: Path, registry: str) -> AsyncIterator[int]:
 def _settings(folder: Path, registry: str) -> Settings:
     return Settings(
         registry=settings.Registry(hosts=(RegistryHost(registry, insecure_http=True, loopback=True),)),
+        trust=settings.Trust(refresh_interval=None),
         policy=settings.Policy(directory=folder / "policies", no_match=NoMatch.WARN, reload_interval=RELOAD_SECONDS),
         server=settings.Server(
             address=LOOPBACK,

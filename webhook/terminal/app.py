@@ -1,4 +1,4 @@
-"""The command line: `verify`, `demo`, `policy lint` and `policy explain`, their options, help texts and exit codes.
+"""The command line: `verify`, `discover`, `demo`, `policy lint` and `policy explain`: options, help texts, exit codes.
 
 `serve` is listed for the overview: the entry point hands it to the server before this module is imported, since a
 server needs neither a command line nor a terminal. Here options become values, and the modules beside this one do the
@@ -21,9 +21,10 @@ from typer.main import get_command
 from webhook import environment, settings, version
 from webhook.errors import OperatorError
 from webhook.policy.syntax.mistakes import PolicyErrors
+from webhook.terminal import discover as discover_command
 from webhook.terminal import explain as explain_command
 from webhook.terminal import lint as lint_command
-from webhook.terminal import logs
+from webhook.terminal import logs, trust_app
 from webhook.terminal import verify as verify_command
 from webhook.terminal.paper import BAD, Output, Paper
 
@@ -56,6 +57,7 @@ Examples:
   countersign policy explain ghcr.io/acme/shop:1.4 --namespace shop --policy policies/production.yaml""",
 )
 app.add_typer(policy_app, name="policy")
+app.add_typer(trust_app.app, name="trust-root")
 
 ImageArgument = Annotated[
     str, typer.Argument(metavar="IMAGE", help="The image, as a pod would name it.", show_default=False)
@@ -66,6 +68,28 @@ PolicyOption = Annotated[
 ]
 NamespaceOption = Annotated[str, typer.Option("--namespace", "-n", metavar="NS", help="The namespace of the pod.")]
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="For people, or one JSON document for programs.")]
+# Of every command that asks a registry.
+TimeoutOption = Annotated[
+    float, typer.Option("--timeout", metavar="SECONDS", min=0.1, max=300, help="Time for all of it.")
+]
+RegistriesOption = Annotated[
+    Path | None, typer.Option("--registries", metavar="FILE", help="What is to be known of registries.")
+]
+DockerConfigOption = Annotated[
+    Path | None,
+    typer.Option("--docker-config", metavar="FILE", help="Credentials; else ~/.docker/config.json is used."),
+]
+InsecureOption = Annotated[
+    list[str] | None,
+    typer.Option("--insecure-registry", metavar="HOST", help="Plain HTTP to HOST[:PORT], loopback too (repeatable)."),
+]
+PrivateOption = Annotated[
+    list[str] | None,
+    typer.Option("--private-registry", metavar="HOST", help="HOST[:PORT] may be at a private address (repeatable)."),
+]
+CaFileOption = Annotated[
+    Path | None, typer.Option("--ca-file", metavar="FILE", help="Authorities trusted too, for every registry.")
+]
 
 
 def run(argv: Sequence[str]) -> int:
@@ -137,6 +161,8 @@ def _show_help(context: typer.Context) -> int:
 Examples:
   countersign verify ghcr.io/acme/shop:1.4 --key release.pub
   countersign verify ghcr.io/acme/shop:1.4 --policy production.yaml --namespace shop
+  countersign verify ghcr.io/acme/shop:1.4 --certificate-oidc-issuer https://accounts.google.com \\
+    --certificate-identity release@acme.example
   countersign verify ghcr.io/acme/shop@sha256:... --key release.pub --output json | jq .verdict
   countersign verify registry.corp:5000/shop:1.4 --key release.pub --insecure-registry registry.corp:5000
 
@@ -149,42 +175,48 @@ def verify(
         list[Path] | None,
         typer.Option("--key", "-k", metavar="FILE", help="A public key that is trusted (repeatable)."),
     ] = None,
+    certificate_identity: Annotated[
+        str | None, typer.Option("--certificate-identity", metavar="NAME", help="Whom a certificate must name.")
+    ] = None,
+    certificate_identity_regexp: Annotated[
+        str | None,
+        typer.Option("--certificate-identity-regexp", metavar="RE2", help="The same, of which all must match."),
+    ] = None,
+    certificate_oidc_issuer: Annotated[
+        str | None, typer.Option("--certificate-oidc-issuer", metavar="URL", help="Who must have said so.")
+    ] = None,
+    certificate_oidc_issuer_regexp: Annotated[
+        str | None,
+        typer.Option("--certificate-oidc-issuer-regexp", metavar="RE2", help="The same, of which all must match."),
+    ] = None,
+    trusted_root: Annotated[
+        Path | None,
+        typer.Option("--trusted-root", metavar="FILE", help="A Sigstore instance's trusted_root.json; else public."),
+    ] = None,
     policy: PolicyOption = None,
     namespace: NamespaceOption = "default",
     output: OutputOption = Output.TEXT,
-    timeout: Annotated[
-        float, typer.Option("--timeout", metavar="SECONDS", min=0.1, max=300, help="Time for all of it.")
-    ] = 30,
-    registries: Annotated[
-        Path | None, typer.Option("--registries", metavar="FILE", help="What is to be known of registries.")
-    ] = None,
-    docker_config: Annotated[
-        Path | None,
-        typer.Option("--docker-config", metavar="FILE", help="Credentials; else ~/.docker/config.json is used."),
-    ] = None,
-    insecure_registry: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--insecure-registry", metavar="HOST", help="Plain HTTP to HOST[:PORT], loopback too (repeatable)."
-        ),
-    ] = None,
-    private_registry: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--private-registry", metavar="HOST", help="HOST[:PORT] may be at a private address (repeatable)."
-        ),
-    ] = None,
-    ca_file: Annotated[
-        Path | None, typer.Option("--ca-file", metavar="FILE", help="Authorities trusted too, for every registry.")
-    ] = None,
+    timeout: TimeoutOption = 30,
+    registries: RegistriesOption = None,
+    docker_config: DockerConfigOption = None,
+    insecure_registry: InsecureOption = None,
+    private_registry: PrivateOption = None,
+    ca_file: CaFileOption = None,
 ) -> int:
     """Verify one image as the webhook would, and tell what was looked at and why it counts or not.
 
-    Either --key, which makes a policy of its own (any of the keys, every namespace), or --policy says what is demanded.
+    --key (any of the keys), --certificate-identity with its issuer, or --policy says what is demanded.
     """
     wanted = verify_command.Wanted(
         image=image,
         keys=tuple(key or ()),
+        certificate=verify_command.Certificate(
+            issuer=certificate_oidc_issuer,
+            issuer_regexp=certificate_oidc_issuer_regexp,
+            subject=certificate_identity,
+            subject_regexp=certificate_identity_regexp,
+            trusted_root=trusted_root,
+        ),
         policies=tuple(policy or ()),
         namespace=namespace,
         timeout=timeout,
@@ -195,6 +227,39 @@ def verify(
         os.environ, registries=registries, docker_config=docker_config, ca_file=ca_file
     )
     return verify_command.run(wanted, configured, output=output, paper=Paper(sys.stdout))
+
+
+@app.command(
+    short_help="List all that is attached to an image, as a tree.",
+    epilog="""\b
+Examples:
+  countersign discover ghcr.io/acme/shop:1.4
+  countersign discover ghcr.io/acme/shop@sha256:... --output json | jq '.places[].items[].what'
+
+\b
+Exit code: 0 all of it was looked at, 2 something could not be, or a mistake in usage.""",
+)
+def discover(
+    image: ImageArgument,
+    output: OutputOption = Output.TEXT,
+    timeout: TimeoutOption = 30,
+    registries: RegistriesOption = None,
+    docker_config: DockerConfigOption = None,
+    insecure_registry: InsecureOption = None,
+    private_registry: PrivateOption = None,
+    ca_file: CaFileOption = None,
+) -> int:
+    """List signatures, attestations, SBOMs and whatever else is attached to an image. Nothing of it is verified."""
+    wanted = discover_command.Wanted(
+        image=image,
+        timeout=timeout,
+        insecure=tuple(insecure_registry or ()),
+        private=tuple(private_registry or ()),
+    )
+    configured = verify_command.configure(
+        os.environ, registries=registries, docker_config=docker_config, ca_file=ca_file
+    )
+    return discover_command.run(wanted, configured, output=output, paper=Paper(sys.stdout))
 
 
 @app.command(

@@ -6,21 +6,24 @@ the matter is settled before that point, the decision itself is told.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from webhook import settings
 from webhook.errors import Code, OperatorError
+from webhook.evidence.model import Signer
 from webhook.oci.reference import Reference
 from webhook.policy import decide, demand, select
 from webhook.policy.decision import REFUSED, ImageDecision, PolicyDecision, Result, Selection
-from webhook.policy.model import Mode, PolicySet
+from webhook.policy.model import AttestationDemand, Mode, Pick, PolicySet, Rule
 from webhook.settings import NoMatch
 from webhook.terminal import given
 from webhook.terminal.facts import Document
 from webhook.terminal.paper import BAD, DIM, GOOD, STRONG, UNSURE, Output, Paper
+from webhook.trust.material import PublicKey
+from webhook.trust.root import RootSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +63,12 @@ def explain(
 def _stands(policies: PolicySet, parsed: Reference, namespace: str) -> tuple[_Stand, ...]:
     now = datetime.now(UTC)
     selections = select.select(policies, reference=parsed, digest=parsed.digest, namespace=namespace, now=now)
-    blocked = select.blocked_keys(policies)
+    blocked = select.blocked(policies)
     return tuple(
         _Stand(
             selection,
-            selection.decision or demand.decide_policy(selection, (), blocked=blocked, candidates_listed=False),
+            selection.decision
+            or demand.decide_policy(selection, (), blocked=blocked, candidates_listed=False, now=now),
             _why(selection, parsed),
         )
         for selection in selections
@@ -129,14 +133,66 @@ def _write_stand(stand: _Stand, paper: Paper) -> None:
         paper.line("the digest is looked up first: this policy names digests", indent=10)
     if selection.rule is None:
         return
-    width = max(len(signer.name) for signer in selection.rule.signers)
+    _write_rule(selection.rule, decision, paper)
+
+
+def _write_rule(rule: Rule, decision: PolicyDecision, paper: Paper) -> None:
     paper.line(("wants   ", UNSURE), decision.wants, indent=2, hang=2)
-    for signer in selection.rule.signers:
-        material = f"{signer.material.algorithm} sha256:{signer.material.fingerprint}"
+    signers = _signers(rule)
+    width = max((len(signer.name) for signer in signers), default=0)
+    for signer in signers:
         barred = decision.barred.get(signer.name, "")
         paper.line(
-            f"{signer.name:<{width}}  ", (material, DIM), (f"  {barred}" if barred else "", BAD), indent=10, hang=2
+            f"{signer.name:<{width}}  ",
+            (_material(signer), DIM),
+            (f"  {barred}" if barred else "", BAD),
+            indent=10,
+            hang=2,
         )
+    for line in _conditions(rule):
+        paper.line(line, indent=10, hang=2)
+
+
+def _signers(rule: Rule) -> tuple[Signer, ...]:
+    """Each once, those of attestations too."""
+    attesting = (signer for demand in rule.attestations for signer in demand.signers)
+    return tuple(dict.fromkeys((*rule.signers, *attesting)))
+
+
+def _material(signer: Signer) -> str:
+    material, root = signer.material, signer.trust_root
+    if isinstance(material, PublicKey):
+        shown = f"{material.algorithm} sha256:{material.fingerprint}"
+        return f"{shown}, logged in {_root(root)}" if signer.require_log and root else shown
+    return f"{material}, by {_root(root)}" if root else str(material)
+
+
+def _root(root: RootSource) -> str:
+    wanted = {"log": root.require_log, "SCT": root.require_sct, "timestamp": root.require_timestamp}
+    return f"{root.name} ({root.kind}; {', '.join(name for name, demanded in wanted.items() if demanded)})"
+
+
+def _conditions(rule: Rule) -> Iterator[str]:
+    """What is demanded beyond signers, one line each."""
+    for name, value in rule.annotations:
+        yield f"signed along: {name}={value}"
+    if rule.max_age is not None:
+        yield f"signed at most {_age(rule.max_age)} ago"
+    for one in rule.attestations:
+        yield f"{one.label}: {one.predicate_type} by {', '.join(signer.name for signer in one.signers)}"
+        if one.condition is not None:
+            yield f"  where {' '.join(one.condition.text.split())}"
+        if one.max_age is not None:
+            clock = f", by {'.'.join(one.time_field)} too" if one.time_field else ""
+            yield f"  at most {_age(one.max_age)} old{clock}"
+        yield f"  {_PICKS[one.pick]}"
+
+
+_PICKS = {
+    Pick.ANY: "any one of several will do",
+    Pick.NEWEST: "of several the newest counts",
+    Pick.ALL: "of several all must hold",
+}
 
 
 _STYLES = {"demands": UNSURE, "denies": BAD, "admits": GOOD, "silent": DIM}
@@ -157,7 +213,9 @@ def _says(stand: _Stand) -> str:
 def _open(stands: Sequence[_Stand]) -> str:
     """What it still depends on."""
     if enforcing := _named(s for s in stands if s.demands and s.enforces):
-        return f"signatures decide: {enforcing} must be satisfied"
+        attested = any(s.selection.rule.attestations for s in stands if s.selection.rule and s.enforces)
+        evidence = "signatures and attestations" if attested else "signatures"
+        return f"{evidence} decide: {enforcing} must be satisfied"
     return f"the digest decides: {_named(s for s in stands if s.selection.needs_digest)} names digests"
 
 
@@ -211,14 +269,52 @@ def _stand_document(stand: _Stand) -> Document:
         "wants": decision.wants,
         "needed": decision.needed,
         "needs_digest": stand.selection.needs_digest,
-        "signers": [
-            {
-                "name": signer.name,
-                "kind": signer.kind,
-                "fingerprint": signer.material.fingerprint,
-                "algorithm": signer.material.algorithm,
-                "blocked": decision.barred.get(signer.name),
-            }
-            for signer in (rule.signers if rule else ())
-        ],
+        "signers": [_signer_document(signer, decision) for signer in (_signers(rule) if rule else ())],
+        "annotations": dict(rule.annotations) if rule else {},
+        "max_age_seconds": _seconds(rule.max_age) if rule else None,
+        "attestations": [_attestation_document(one) for one in (rule.attestations if rule else ())],
     }
+
+
+def _signer_document(signer: Signer, decision: PolicyDecision) -> Document:
+    material, root = signer.material, signer.trust_root
+    is_key = isinstance(material, PublicKey)
+    return {
+        "name": signer.name,
+        "kind": signer.kind,
+        "fingerprint": signer.fingerprint or None,
+        "algorithm": material.algorithm if isinstance(material, PublicKey) else None,
+        "identity": None if is_key else str(material),
+        "trust_root": root.key if root else None,
+        "requires": {
+            "log": signer.require_log or (not is_key and root is not None and root.require_log),
+            "sct": not is_key and root is not None and root.require_sct,
+            "timestamp": not is_key and root is not None and root.require_timestamp,
+        },
+        "blocked": decision.barred.get(signer.name),
+    }
+
+
+def _attestation_document(one: AttestationDemand) -> Document:
+    return {
+        "label": one.label,
+        "predicate_type": one.predicate_type,
+        "signers": [signer.name for signer in one.signers],
+        "condition": one.condition.text if one.condition else None,
+        "pick": one.pick,
+        "max_age_seconds": _seconds(one.max_age),
+        "time_field": ".".join(one.time_field) or None,
+    }
+
+
+def _age(age: timedelta) -> str:
+    """As a policy writes it: `90d`, `24h`, `30m`."""
+    minutes = int(age.total_seconds()) // 60
+    for unit, length in (("d", 24 * 60), ("h", 60)):
+        if minutes % length == 0:
+            return f"{minutes // length}{unit}"
+    return f"{minutes}m"
+
+
+def _seconds(age: timedelta | None) -> int | None:
+    return None if age is None else int(age.total_seconds())

@@ -5,10 +5,11 @@ Fields are added, never renamed or removed, within one major version. spec: docs
 
 from __future__ import annotations
 
-from webhook.evidence.model import Outcome
+from webhook.evidence.model import Outcome, Proof
 from webhook.policy import reasons
-from webhook.policy.decision import PolicyDecision
+from webhook.policy.decision import AttestationLine, PolicyDecision
 from webhook.terminal.findings import Run, Signature
+from webhook.trust.material import PublicKey
 
 Document = dict[str, object]
 
@@ -53,6 +54,7 @@ def policy(decision: PolicyDecision) -> Document:
         "signers": [
             {"name": line.name, "code": line.code, "detail": line.detail} for line in reasons.signer_lines(decision)
         ],
+        "attestations": [_attestation(line) for line in decision.attestations],
         "note": decision.loud or None,
         "tampered": decision.tampered,
         "blocked": decision.blocked,
@@ -76,11 +78,39 @@ def _outcome(outcome: Outcome) -> Document:
     return {
         "signer": signer.name if signer else None,
         "kind": signer.kind if signer else None,
-        "fingerprint": signer.material.fingerprint if signer else None,
-        "algorithm": signer.material.algorithm if signer else None,
+        "fingerprint": (signer.fingerprint or None) if signer else None,
+        "algorithm": signer.material.algorithm if signer and isinstance(signer.material, PublicKey) else None,
+        "identity": signer.identity if signer else None,
         "place": outcome.place,
         "verdict": outcome.verdict,
         "code": outcome.code,
         "detail": outcome.detail,
         "facts": dict(outcome.facts),
+        "proof": _proof(outcome.proof) if outcome.proof else None,
+    }
+
+
+def _proof(proof: Proof) -> Document:
+    claims = proof.claims
+    return {
+        "material": proof.material,
+        "key_fingerprint": proof.key_fingerprint,
+        "certificate_fingerprint": proof.certificate_fingerprint or None,
+        "issuer": claims.issuer if claims else None,
+        "subjects": [{"kind": kind, "value": value} for kind, value in claims.subjects] if claims else [],
+        "extensions": dict(claims.extensions) if claims else {},
+        "times": [{"at": time.at.isoformat(), "source": time.source} for time in proof.times],
+        "log_entries": [{"log": log, "index": index} for log, index in proof.logged],
+        "annotations": dict(proof.annotations),
+        "predicate_type": proof.attestation.predicate_type if proof.attestation else None,
+    }
+
+
+def _attestation(line: AttestationLine) -> Document:
+    return {
+        "label": line.label,
+        "predicate_type": line.predicate_type,
+        "code": line.code,
+        "detail": line.detail,
+        "saw": [{"part": part, "value": value} for part, value in line.saw],
     }

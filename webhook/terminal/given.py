@@ -1,6 +1,7 @@
-"""What the command line names, as values: an image, policy files, keys, hosts of registries.
+"""What the command line names, as values: an image, policy files, keys, an identity, hosts of registries.
 
-Keys make a policy for one run: any of them, in every namespace. A mistake is an `OperatorError` that names the option.
+Keys, or an identity, make a policy for one run: any of them, in every namespace. A mistake is an `OperatorError` that
+names the option.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from webhook.oci.reference import Reference
 from webhook.policy import source
 from webhook.policy.model import Mode, Namespaces, OnUnavailable, PolicySet, Rule, Tags, TrustPolicy
 from webhook.settings import RegistryHost
-from webhook.trust import material
+from webhook.trust import material, root
+from webhook.trust.identity import Identity, IdentityError
+from webhook.trust.root import PUBLIC_GOOD, RootKind, RootSource
 
 KEY_MAX_BYTES = 64 * settings.KIB
 
@@ -36,19 +39,82 @@ def policies(paths: Sequence[Path], configured: settings.Policy) -> PolicySet:
 
 def keys(paths: Sequence[Path]) -> PolicySet:
     """A policy for one run: any of `keys`, in every namespace. Raises: OperatorError."""
-    signers = _signers(paths)
-    rule = Rule("signers", (), signers, 1, OnUnavailable.DENY)
-    revision = hashlib.sha256("".join(signer.identity for signer in signers).encode()).hexdigest()[:12]
+    return _policy(_signers(paths), "--key")
+
+
+def identities(
+    *,
+    issuer: str | None = None,
+    issuer_regexp: str | None = None,
+    subject: str | None = None,
+    subject_regexp: str | None = None,
+    trusted_root: Path | None = None,
+) -> PolicySet:
+    """A policy for one run: whoever the certificate names so, in every namespace; `trusted_root` is a file.
+
+    A regular expression matches the whole text, unlike cosign's of the same options. Raises: OperatorError.
+    """
+    try:
+        identity = Identity(issuer=issuer, issuer_regex=issuer_regexp, subject=subject, subject_regex=subject_regexp)
+    except IdentityError as error:
+        field, problem = error.problems[0]
+        raise OperatorError(f"{_OPTIONS[field]}: {_without_advice(field, problem)}") from error
+    source = PUBLIC_GOOD if trusted_root is None else _load_root(trusted_root)
+    return _policy((Signer("identity", SignerKind.KEYLESS, identity, source),), _OPTIONS["subject"])
+
+
+_OPTIONS = {
+    "issuer": "--certificate-oidc-issuer",
+    "issuerRegex": "--certificate-oidc-issuer-regexp",
+    "subject": "--certificate-identity",
+    "subjectRegex": "--certificate-identity-regexp",
+}
+
+
+def _without_advice(field: str, problem: str) -> str:
+    """`problem` in the words of options; what a policy may call unsafe is not for the command line."""
+    if problem.startswith("required"):
+        return f"required, and missing: {_OPTIONS[field]} or {_OPTIONS[f'{field}Regex']}"
+    if problem.startswith("exactly one"):
+        return f"{_OPTIONS[field.removesuffix('Regex')]} is given too: one of both expected"
+    return problem.partition("; if that is meant")[0]
+
+
+def _load_root(path: Path) -> RootSource:
+    """What the file has is demanded: a log entry where it has logs, a timestamp where not."""
+    try:
+        with path.open("rb") as file:
+            found = root.parse(file.read(root.MAX_ROOT_BYTES + 1))
+    except OSError as error:
+        raise OperatorError(f"--trusted-root {path}: cannot be read: {error.strerror}") from error
+    except MalformedError as error:
+        raise OperatorError(f"--trusted-root {path}: {error.detail}") from error
+    if not found.certificate_authorities or not (found.logs or found.timestamp_authorities):
+        wanted = "a certificate authority, and a transparency log or a timestamp authority, expected"
+        raise OperatorError(f"--trusted-root {path}: {wanted}")
+    return RootSource(
+        name=path.name,
+        kind=RootKind.INLINE,
+        key=f"inline sha256:{found.fingerprint}",
+        require_log=bool(found.logs),
+        require_sct=bool(found.ct_logs),
+        require_timestamp=not found.logs,
+        inline=found,
+    )
+
+
+def _policy(signers: tuple[Signer, ...], origin: str) -> PolicySet:
+    revision = hashlib.sha256("".join(signer.known_as for signer in signers).encode()).hexdigest()[:12]
     policy = TrustPolicy(
         name="command line",
         revision=revision,
-        origin="--key",
+        origin=origin,
         mode=Mode.ENFORCE,
         namespaces=Namespaces(),
         signers=signers,
         exempt=(),
         rules=(),
-        default=rule,
+        default=Rule("signers", (), signers, 1, OnUnavailable.DENY),
         deny=(),
         exceptions=(),
         enforce_in=(),
@@ -66,7 +132,7 @@ def _signers(paths: Sequence[Path]) -> tuple[Signer, ...]:
     for path in paths:
         # Two files of one name in two folders are told apart by their paths.
         name = path.stem if stems.count(path.stem) == 1 else str(path)
-        signer = Signer(name, SignerKind.KEY, _load_key(path))
+        signer = Signer(name, SignerKind.KEY, _load_key(path), PUBLIC_GOOD)
         if signer.identity in found:
             raise OperatorError(f"--key {path}: the same key as {found[signer.identity]}")
         found[signer.identity] = path

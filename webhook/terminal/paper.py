@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 GOOD, BAD, UNSURE, DIM, STRONG = "green", "red", "yellow", "dim", "bold"
-PLAIN = str.maketrans({"✓": "+", "✗": "x", "…": "..."})
+PLAIN = str.maketrans({"✓": "+", "✗": "x", "…": "...", "├": "|", "└": "`", "│": "|", "─": "-"})
 FOLD_AT = 120  # wider text is hard to read, however wide the window
 
 

@@ -11,19 +11,21 @@ from collections.abc import Iterable
 from webhook.errors import Code
 from webhook.evidence.model import Asked, Form, Outcome, Place, Verdict
 from webhook.policy import message, reasons
-from webhook.policy.decision import PolicyDecision, Result, SignerLine
+from webhook.policy.decision import AttestationLine, PolicyDecision, Result, SignerLine
 from webhook.policy.model import Mode
 from webhook.terminal.findings import Ending, Run, Signature
 from webhook.terminal.paper import BAD, DIM, GOOD, STRONG, UNSURE, Paper, Part
 
 PLACES = {
     Place.SIGNATURE_TAG: ".sig tag",
+    Place.ATTESTATION_TAG: ".att tag",
     Place.REFERRERS: "referrers API",
     Place.FALLBACK_TAG: "fallback tag",
 }
-FORMS = {Form.LEGACY: "cosign signature", Form.BUNDLE: "cosign bundle"}
+FORMS = {Form.LEGACY: "cosign signature", Form.DSSE: "cosign attestation", Form.BUNDLE: "Sigstore bundle"}
 MARKS: dict[Verdict, Part] = {
     Verdict.VERIFIED: ("✓", GOOD),
+    Verdict.ATTESTED: ("✓", GOOD),
     Verdict.REJECTED: ("✗", BAD),
     Verdict.INCONCLUSIVE: ("?", UNSURE),
 }
@@ -72,10 +74,11 @@ def write(run: Run, paper: Paper) -> None:
 
 def _write_places(run: Run, paper: Paper) -> None:
     paper.blank()
-    paper.line(("looked for signatures in", STRONG))
+    paper.line(("looked for evidence in", STRONG))
     answers = {asked.place: asked for asked in run.decision.asked}
     for place, name in PLACES.items():
-        paper.line((f"{name:<15}", DIM), _answer(answers.get(place)), indent=2)
+        if place in answers or place is not Place.ATTESTATION_TAG:  # which is asked where an attestation is wanted
+            paper.line((f"{name:<15}", DIM), _answer(answers.get(place)), indent=2)
 
 
 def _answer(asked: Asked | None) -> str:
@@ -95,8 +98,25 @@ def _write_signature(number: int, signature: Signature, paper: Paper) -> None:
     for outcome in signature.outcomes:
         code = f"{outcome.code}  " if outcome.code else ""
         paper.line(MARKS[outcome.verdict], f" {_signer(outcome):<{width}}  {code}{outcome.detail}", indent=2, hang=4)
-        if outcome.signer:
-            paper.line((f"key sha256:{outcome.signer.material.fingerprint}", DIM), indent=4)
+        for told in _proof_lines(outcome):
+            paper.line((told, DIM), indent=4, hang=2)
+
+
+def _proof_lines(outcome: Outcome) -> Iterable[str]:
+    """Who signed, when by whose clock, and where that is logged; of what proved nothing, what was wanted."""
+    proof = outcome.proof
+    if outcome.signer is not None and outcome.signer.fingerprint:
+        yield f"key sha256:{outcome.signer.fingerprint}"
+    if proof is None:
+        return
+    if proof.claims is not None:
+        yield f"issuer {proof.claims.issuer}"
+        yield from (f"{kind} {name}" for kind, name in proof.claims.subjects)
+        yield from (f"{name} {value}" for name, value in sorted(proof.claims.extensions.items()))
+    yield from (f"signed {time.at:%Y-%m-%d %H:%M:%SZ}, says {time.source}" for time in proof.times)
+    for log, index in proof.logged:
+        yield f"logged in {log}" + (f", entry {index}" if index is not None else "")
+    yield from (f"annotation {name}={value}" for name, value in sorted(proof.annotations.items()))
 
 
 def _signer(outcome: Outcome) -> str:
@@ -128,6 +148,8 @@ def _write_policy(decision: PolicyDecision, told: frozenset[str], paper: Paper) 
         paper.line(("counts ", DIM), ", ".join(decision.counted), indent=2, hang=2)
     else:
         _write_signers(reasons.signer_lines(decision), told, paper)
+    for line in decision.attestations:
+        _write_attestation(line, paper)
     if decision.loud:
         paper.line((decision.loud, UNSURE), indent=2, hang=2)
     if decision.refuses and decision.policy.help:
@@ -148,6 +170,13 @@ def _write_signers(lines: tuple[SignerLine, ...], told: frozenset[str], paper: P
             indent=2,
             hang=4,
         )
+
+
+def _write_attestation(line: AttestationLine, paper: Paper) -> None:
+    style = BAD if line.code else GOOD
+    paper.line(f"{line.label}  ", (f"{line.code or 'met'}", style), f"  {line.detail}", indent=2, hang=4)
+    for part, value in line.saw:
+        paper.line((f"{part} was ", DIM), value, indent=6, hang=2)
 
 
 def _write_ending(run: Run, paper: Paper) -> None:

@@ -24,6 +24,7 @@ from webhook.settings import Settings
 from webhook.terminal import facts, given, report
 from webhook.terminal.findings import Run
 from webhook.terminal.paper import Output, Paper
+from webhook.trust.sources import TrustSource
 from webhook.verification import Pending, Verifier
 
 log = logging.getLogger(__name__)
@@ -32,11 +33,23 @@ PATHS = (("", ""),)  # the image stands in no object
 
 
 @dataclass(frozen=True, slots=True)
+class Certificate:
+    """Whom a certificate must name, where that was asked, and the file with the trust root that says so."""
+
+    issuer: str | None = None
+    issuer_regexp: str | None = None
+    subject: str | None = None
+    subject_regexp: str | None = None
+    trusted_root: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """What was asked on the command line."""
 
     image: str
     keys: tuple[Path, ...]
+    certificate: Certificate
     policies: tuple[Path, ...]
     namespace: str
     timeout: float
@@ -46,10 +59,8 @@ class Wanted:
 
 def run(wanted: Wanted, configured: Settings, *, output: Output, paper: Paper) -> int:
     """The image was verified, and all that was found is told. Raises: OperatorError."""
-    if bool(wanted.keys) == bool(wanted.policies):
-        raise OperatorError("one of --key and --policy expected: what should the image be held against?")
     given.image(wanted.image)
-    policies = given.keys(wanted.keys) if wanted.keys else given.policies(wanted.policies, configured.policy)
+    policies = _demanded(wanted, configured)
     hosts = given.hosts(configured.registry.hosts, asked=wanted.image, insecure=wanted.insecure, private=wanted.private)
     configured = replace(configured, registry=replace(configured.registry, hosts=hosts))
     result = asyncio.run(_verify(wanted, policies, configured))
@@ -60,6 +71,25 @@ def run(wanted: Wanted, configured: Settings, *, output: Output, paper: Paper) -
     return result.ending.exit_code
 
 
+def _demanded(wanted: Wanted, configured: Settings) -> PolicySet:
+    asked = wanted.certificate
+    if sum((bool(wanted.keys), bool(wanted.policies), asked != Certificate())) != 1:
+        raise OperatorError(
+            "one of --key, --certificate-identity and --policy expected: what should the image be held against?"
+        )
+    if wanted.keys:
+        return given.keys(wanted.keys)
+    if wanted.policies:
+        return given.policies(wanted.policies, configured.policy)
+    return given.identities(
+        issuer=asked.issuer,
+        issuer_regexp=asked.issuer_regexp,
+        subject=asked.subject,
+        subject_regexp=asked.subject_regexp,
+        trusted_root=asked.trusted_root,
+    )
+
+
 async def _verify(wanted: Wanted, policies: PolicySet, configured: Settings) -> Run:
     requests = 0
 
@@ -67,7 +97,7 @@ async def _verify(wanted: Wanted, policies: PolicySet, configured: Settings) -> 
         nonlocal requests
         requests += 1
 
-    async with _verifier(configured, count) as verifier:
+    async with _verifier(configured, policies, count) as verifier:
         started = time.perf_counter()
         now = datetime.now(UTC)
         found = verifier.begin(wanted.image, paths=PATHS, namespace=wanted.namespace, policies=policies, now=now)
@@ -79,12 +109,22 @@ async def _verify(wanted: Wanted, policies: PolicySet, configured: Settings) -> 
 
 
 @asynccontextmanager
-async def _verifier(configured: Settings, observe: Observer) -> AsyncIterator[Verifier]:
+async def _verifier(configured: Settings, policies: PolicySet, observe: Observer) -> AsyncIterator[Verifier]:
     """The server's verifier, without the server. Raises: OperatorError."""
+    trust = TrustSource(configured.trust, configured.network, observe=_ignore_refresh)
+    trust.use(signer.trust_root for policy in policies.policies for signer in policy.signers if signer.trust_root)
+    await trust.refresh(0.0)  # only what is not at hand: TUF repositories of an operator's own
     registry = open_registry(configured.registry, configured.network, observe=observe)
     collector = Collector(registry=registry, limits=configured.evidence, observe=_ignore)
     try:
-        yield Verifier(registry=registry, collector=collector, policy=configured.policy, observe=_ignore)
+        yield Verifier(
+            registry=registry,
+            collector=collector,
+            policy=configured.policy,
+            observe=_ignore,
+            trust=lambda: trust.current,
+            crosscheck=configured.verification.crosscheck,
+        )
     finally:
         await collector.close()
         await registry.close()
@@ -92,6 +132,10 @@ async def _verifier(configured: Settings, observe: Observer) -> AsyncIterator[Ve
 
 def _ignore(stage: str, seconds: float) -> None:
     """Stages are measured by the server only."""
+
+
+def _ignore_refresh(root: str, result: str) -> None:
+    """What became of it stands in the outcome."""
 
 
 def configure(

@@ -1,0 +1,169 @@
+"""What things attached to an image say of themselves, in words: what they are, of which predicate, by whom signed.
+
+All of it is hearsay. Types, annotations, certificates and statements are read as far as they can be, nothing of them is
+verified, and what cannot be read is said to be so. Whoever wants to know what is true asks `countersign verify`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from webhook.cosign import attestation, bundle, certificate, legacy
+from webhook.cosign.certificate import Leaf
+from webhook.errors import CountersignError
+from webhook.evidence import places
+from webhook.evidence.inventory import BUILDKIT_ATTESTATION, BUILDKIT_TYPE, Item, Shelf
+from webhook.evidence.model import BUNDLE_PREFIX, DSSE_ENVELOPE, IN_TOTO, SIGN_PREDICATE, Form
+
+BUILDKIT_DIGEST = "vnd.docker.reference.digest"
+BUILDKIT_PREDICATE = "in-toto.io/predicate-type"  # of a layer
+A_KEY = "a key"
+ANOTHER = "attestation"  # of a type that has no name here
+UNREADABLE = "a certificate that cannot be read"
+
+ARTIFACTS = {
+    IN_TOTO: "in-toto attestation",
+    DSSE_ENVELOPE: "attestation",
+    places.SIGNATURE_ARTIFACT: "cosign signatures",
+    "application/vnd.dev.cosign.artifact.sbom.v1+json": "SBOM",
+    "application/vnd.cncf.notary.signature": "Notary Project signature",
+    "application/spdx+json": "SPDX SBOM",
+    "text/spdx+json": "SPDX SBOM",
+    "text/spdx": "SPDX SBOM",
+    "spdx+json": "SPDX SBOM",
+    "application/vnd.cyclonedx+json": "CycloneDX SBOM",
+    "application/vnd.cyclonedx+xml": "CycloneDX SBOM",
+    "application/vnd.cyclonedx": "CycloneDX SBOM",
+    "application/vnd.syft+json": "Syft SBOM",
+    "application/sarif+json": "SARIF report",
+    "application/vnd.openvex+json": "OpenVEX document",
+}
+# By how they begin: versions follow.
+PREDICATES = {
+    SIGN_PREDICATE: "signature",
+    "https://slsa.dev/provenance/": "SLSA provenance",
+    "https://slsa.dev/verification_summary/": "SLSA verification summary",
+    "https://spdx.dev/Document": "SPDX SBOM",
+    "https://cyclonedx.org/": "CycloneDX SBOM",
+    "https://openvex.dev/ns": "OpenVEX statement",
+    "https://cosign.sigstore.dev/attestation/vuln/": "vulnerability scan",
+    "https://in-toto.io/attestation/vulns": "vulnerability scan",
+    "https://in-toto.io/attestation/test-result/": "test result",
+    "https://in-toto.io/attestation/release/": "release",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """`what` it is in words; the others are empty where nothing is said. `about` is a digest, where it is another's.
+
+    `signer` is what a certificate names, or that it was a key; `unreadable` why nothing more is known.
+    """
+
+    what: str
+    predicate_type: str = ""
+    signer: str = ""
+    created: str = ""
+    about: str = ""
+    unsigned: bool = False
+    unreadable: str = ""
+
+
+def of(item: Item, shelf: Shelf) -> Claims:
+    """What `item`, which stands on `shelf` or is nested in something there, says of itself."""
+    match shelf:
+        case Shelf.PLATFORMS:
+            return _of_platform(item)
+        case Shelf.SBOM_TAG:
+            what = ARTIFACTS.get(item.listed.media_type, f"SBOM of type {item.listed.media_type}")
+            return Claims(f"{what}, unsigned", unsigned=True)
+    return _of_layer(item) if places.form_of(item.listed) or shelf in _TAGS else _of_referrer(item)
+
+
+_TAGS = (Shelf.SIGNATURE_TAG, Shelf.ATTESTATION_TAG)
+
+
+def _of_platform(item: Item) -> Claims:
+    annotations = item.listed.annotations
+    if annotations.get(BUILDKIT_TYPE) == BUILDKIT_ATTESTATION:
+        return Claims("BuildKit attestations, unsigned", about=annotations.get(BUILDKIT_DIGEST, ""), unsigned=True)
+    if predicate_type := annotations.get(BUILDKIT_PREDICATE, ""):
+        return Claims(f"{_in_words(predicate_type)}, unsigned", predicate_type, unsigned=True)
+    return Claims(item.listed.platform or f"of no platform, type {item.listed.media_type}")
+
+
+def _of_layer(item: Item) -> Claims:
+    annotations = item.listed.annotations
+    match places.form_of(item.listed):
+        case Form.LEGACY:
+            return Claims("cosign signature", signer=_by_annotation(annotations.get(legacy.CERTIFICATE, "")))
+        case Form.DSSE:
+            predicate_type = annotations.get(places.LAYER_PREDICATE, "")
+            words = _in_words(predicate_type)
+            what = f"attestation: {words}" if words != ANOTHER else words
+            return Claims(what, predicate_type, _by_annotation(annotations.get(legacy.CERTIFICATE, "")))
+    return Claims(f"something of type {item.listed.media_type}, not looked at")
+
+
+def _of_referrer(item: Item) -> Claims:
+    manifest, kind, annotations = item.manifest, item.listed.artifact_type, dict(item.listed.annotations)
+    if manifest is not None:
+        annotations |= manifest.annotations
+        kind = manifest.artifact_type or kind or manifest.config.media_type
+    predicate_type, created = annotations.get(places.BUNDLE_PREDICATE, ""), annotations.get(places.CREATED, "")
+    if item.payload is not None:
+        return _of_bundle(item.payload, predicate_type, created)
+    if (kind or "").startswith(BUNDLE_PREFIX):
+        return Claims(_sigstore(predicate_type), predicate_type, created=created)
+    return Claims(ARTIFACTS.get(kind or "", f"artifact of type {kind or 'unknown'}"), predicate_type, created=created)
+
+
+def _of_bundle(payload: bytes, predicate_type: str, created: str) -> Claims:
+    """Its statement's predicate type, where it has one, is nearer to the truth than the annotation's."""
+    try:
+        found = bundle.parse(payload)
+        if found.envelope is not None:
+            predicate_type = attestation.parse_statement(found.envelope.payload).predicate_type
+    except CountersignError as error:
+        return Claims(_sigstore(predicate_type), predicate_type, created=created, unreadable=error.detail)
+    return Claims(
+        _sigstore(predicate_type), predicate_type, A_KEY if found.leaf is None else _named(found.leaf), created
+    )
+
+
+def _sigstore(predicate_type: str) -> str:
+    return f"Sigstore bundle: {_in_words(predicate_type)}" if predicate_type else "Sigstore bundle"
+
+
+def _by_annotation(pem: str) -> str:
+    if not pem:
+        return A_KEY
+    if len(pem) > legacy.MAX_CERTIFICATE_CHARS:
+        return UNREADABLE
+    try:
+        first = x509.load_pem_x509_certificates(pem.encode())[0]  # leaf first
+        return _named(certificate.parse(first.public_bytes(Encoding.DER)))
+    except (ValueError, CountersignError):
+        return UNREADABLE
+
+
+def _named(leaf: Leaf) -> str:
+    try:
+        claims = certificate.claims_of(leaf)
+    except CountersignError:
+        return UNREADABLE
+    return f"{', '.join(name for _, name in claims.subjects)} (issuer {claims.issuer})"
+
+
+def _in_words(predicate_type: str) -> str:
+    known = (words for start, words in PREDICATES.items() if predicate_type.startswith(start))
+    return next(known, ANOTHER)
+
+
+def short(digest: object) -> str:
+    """A digest as people compare it."""
+    algorithm, _, value = str(digest).partition(":")
+    return f"{algorithm}:{value[:12]}" if value else str(digest)
