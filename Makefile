@@ -11,7 +11,7 @@ pip := .venv/bin/python -m pip --disable-pip-version-check --quiet
 locked := install --no-deps --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format check bench e2e tools packages image schema requirements clean
+.PHONY: help demo test lint format check bench fuzz e2e tools packages image schema requirements clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ format: .venv/development  ## rewrite the code in its one form
 bench: .venv/development  ## speed and memory, as in docs/performance.md
 	@make --no-print-directory --silent -f tests/cluster/tools/Makefile BIN=.tools/bin bench
 	.venv/bin/python -m tests.bench.run
+
+fuzz: .venv/development  ## change accepted signatures at random, and compare with sigstore-python; SECONDS=600
+	.venv/bin/python -m tests.fuzz --seconds $(or $(SECONDS),600)
 
 e2e: .venv/development tools packages  ## only the tests on a real cluster
 	.venv/bin/pytest -m cluster

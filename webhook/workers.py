@@ -71,7 +71,7 @@ class Workers:
             error: CountersignError = InconclusiveError(
                 Code.DEADLINE_EXCEEDED, f"judging it took longer than {self._limits.time_limit:g} s"
             )
-        except (OSError, EOFError, pickle.PickleError):
+        except Exception:
             log.exception("a verification worker failed on layer %s", evidence.layer)
             await self._give_up(worker, "failed")
             worker = None

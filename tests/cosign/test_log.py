@@ -160,7 +160,7 @@ def test_what_is_logged_is_compared_before_who_vouches_for_it() -> None:
 
 def test_the_kind_that_is_announced() -> None:
     assert V1.told(kind="", version="") == LOGGED_AT
-    assert V1.told(kind="hashedrekord") == "tampered: tlog_entry_mismatch"
+    assert V1.told(kind="hashedrekord") == "tlog_entry_mismatch"
 
 
 # --- the promise

@@ -140,9 +140,16 @@ def _first_of_chain(chain: Mapping[str, object], version: str) -> Leaf:
     first, *issuers = (
         certificate.parse(untrusted.as_bytes(one.get("rawBytes"), "certificates[].rawBytes")) for one in listed
     )
-    if any(issuer.certificate.issuer == issuer.certificate.subject for issuer in issuers):
+    if any(_is_self_issued(issuer) for issuer in issuers):
         raise MalformedError(Code.MALFORMED, "certificates: a root, which only a trust root may name")
     return first
+
+
+def _is_self_issued(leaf: Leaf) -> bool:
+    try:
+        return leaf.certificate.issuer == leaf.certificate.subject
+    except ValueError as error:  # names are read only when they are asked for
+        raise MalformedError(Code.MALFORMED, "certificates: one whose names are not as X.509 has them") from error
 
 
 def _entry(entry: Mapping[str, object], version: str) -> LogEntry:
@@ -177,7 +184,8 @@ def _proof(entry: Mapping[str, object], version: str) -> InclusionProof | None:
         if version == "0.1":
             return None  # protobuf-specs, Bundle: the promise is what counts there
         raise MalformedError(Code.MALFORMED, "inclusionProof: a checkpoint expected, found none")
-    hashes = untrusted.as_array(proof.get("hashes") or [], "inclusionProof.hashes", max_items=MAX_PROOF_HASHES)
+    listed = proof.get("hashes")  # ProtoJSON: an empty list is left out
+    hashes = untrusted.as_array([] if listed is None else listed, "inclusionProof.hashes", max_items=MAX_PROOF_HASHES)
     return InclusionProof(
         log_index=_int64(proof.get("logIndex"), "inclusionProof.logIndex"),
         tree_size=_int64(proof.get("treeSize"), "inclusionProof.treeSize"),

@@ -53,7 +53,10 @@ def verify(body: bytes, kind: str, version: str, logged: Logged) -> str:
     named = (_text(document, "kind"), _text(document, "apiVersion"))
     found = " ".join(named)
     if (kind or version) and named != (kind, version):
-        raise _mismatch(f"{quote(f'{kind} {version}')} announced, found {quote(found)}")
+        # nobody signs what is announced, so this proves no attack
+        raise MalformedError(
+            Code.TLOG_ENTRY_MISMATCH, f"log entry: {quote(f'{kind} {version}')} announced, found {quote(found)}"
+        )
     check = _KINDS.get(named)
     if check is None:
         raise MalformedError(Code.UNSUPPORTED, f"log entry: the kind {quote(found)} is not supported")

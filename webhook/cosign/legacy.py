@@ -115,7 +115,7 @@ def _leaf(annotations: Mapping[str, str]) -> Leaf | None:
         raise MalformedError(Code.LIMIT_EXCEEDED, f"annotation {CERTIFICATE}: {limit}")
     try:
         first = x509.load_pem_x509_certificates(text.encode("ascii"))[0]  # leaf first
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise MalformedError(Code.MALFORMED, f"annotation {CERTIFICATE}: no certificate in PEM") from error
     return certificate.parse(first.public_bytes(Encoding.DER))
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from webhook import untrusted
 from webhook.errors import Code, MalformedError, RejectedError, quote
@@ -36,7 +35,7 @@ ACCEPT = ", ".join((OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST))
 # Members that make a document one of another kind; `fsLayers` is schema 1's, `blobs` the withdrawn artifact manifest's.
 _FOREIGN_TO_MANIFEST = frozenset({"manifests", "fsLayers", "blobs"})
 _FOREIGN_TO_INDEX = frozenset({"layers", "config", "fsLayers", "blobs"})
-_NO_ANNOTATIONS: Mapping[str, str] = MappingProxyType({})
+_NO_ANNOTATIONS: Mapping[str, str] = {}  # shared, and sent to workers: nobody writes to it
 _SIZE_LIMIT = 1 << 63  # OCI image 1.1, descriptor: int64
 
 
