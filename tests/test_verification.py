@@ -395,3 +395,18 @@ def test_known_signers_add_up_and_each_ends_by_itself() -> None:
     ended = Known(settings.Policy(known_lifetime=0.0))
     ended.add(image, [Outcome(Verdict.VERIFIED, None, "signed", signers[0])])
     assert ended.signers(image) == frozenset()
+
+
+async def test_what_one_rule_finds_is_no_answer_to_another(cluster: Cluster) -> None:
+    """A signature is there, and no attestation, which a second policy wants instead: missing, not unexamined."""
+    cluster.policy()
+    demand = {"predicateType": "https://slsa.dev/provenance/v1"}
+    rule = {"images": [f"{cluster.host}/**"], "require": "none", "attestations": [demand]}
+    cluster.policy("provenance", rules=[rule])
+    digest = cluster.image()
+    cluster.sign(digest, RELEASE)
+
+    decision = await cluster.verify(f"@{digest}")
+
+    assert told(decision) == (Result.DENIED, Code.NO_SIGNATURE)
+    assert "no attestation of type https://slsa.dev/provenance/v1" in decision.detail

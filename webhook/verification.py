@@ -159,7 +159,7 @@ class Examination:
                     break
                 await asyncio.sleep(0)  # what is at hand already would be judged without a pause
             else:
-                self._note_absence()
+                self._note_end(question)
             collection.stop()
         finally:
             collection.cancel_unless_stopped()
@@ -176,8 +176,9 @@ class Examination:
             crosscheck=self._verifier.crosscheck,
         )
 
-    def _note_absence(self) -> None:
-        if not self._outcomes:
+    def _note_end(self, question: Question) -> None:
+        """All there is was looked at: of what a rule wants there may be nothing, though others found what they want."""
+        if not self._outcomes or question.demands:
             self._outcomes.append(
                 Outcome(Verdict.REJECTED, Code.NO_SIGNATURE, "no signature was found for this digest")
             )
