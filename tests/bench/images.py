@@ -1,8 +1,10 @@
-"""The bench's images and their signatures, as files that the counting registry loads.
+"""The bench's images and what is attached to them, as files that the counting registry loads.
 
-`objects.jsonl` is the registry's content, `images.json` the list that the driver draws from, `key.pub` the one key that
-signed. Kinds: `signed` (legacy, 20 images to a repository), `single` (legacy, one image to a repository), `bundle`
-(v3, 20 to a repository), `unsigned`.
+`objects.jsonl` is the registry's content, `images.json` the list that the driver draws from, `key.pub` the key that
+signed without a certificate, `trusted_root.json` the private Sigstore that signed with one. Of most kinds 20 images
+share a repository: `signed` (legacy), `bundle` (v3), `keyless` (legacy, with certificate and log entry),
+`keyless-bundle` (with all that cosign 3 attaches), `attested` (legacy by the key, with a keyless `.att` besides); of
+`single` (legacy) and `unsigned` each has its own.
 """
 
 from __future__ import annotations
@@ -15,11 +17,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from tests.private_sigstore import attach
+from tests.private_sigstore.attach import Attachment
+from tests.private_sigstore.instance import PrivateSigstore
 from webhook.demo import signing
+from webhook.evidence.model import DSSE_ENVELOPE, SIMPLE_SIGNING
 from webhook.oci import manifest
 
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+SLSA = "https://slsa.dev/provenance/v1"
+BUILDER = "https://builder.example"
+PREDICATE = {
+    "runDetails": {"builder": {"id": BUILDER}},
+    "materials": [{"uri": f"git+https://example.com/{n}", "digest": {"sha1": "0" * 40}} for n in range(40)],
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +40,9 @@ class Plan:
     single: int = 6000
     bundle: int = 2000
     unsigned: int = 400
+    keyless: int = 1000
+    keyless_bundle: int = 1000
+    attested: int = 1000
 
 
 def write(directory: Path, plan: Plan) -> None:
@@ -35,8 +50,11 @@ def write(directory: Path, plan: Plan) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     key = signing.new_key()
     (directory / "key.pub").write_text(key.public_pem)
+    sigstore = PrivateSigstore()
+    (directory / "trusted_root.json").write_bytes(sigstore.trusted_root())
     with (directory / "objects.jsonl").open("w") as objects:
-        images = [_push(objects, key, kind, repository, tag) for kind, repository, tag in _names(plan)]
+        shop = _Shop(objects, key, sigstore)
+        images = [shop.push(kind, repository, tag) for kind, repository, tag in _names(plan)]
     (directory / "images.json").write_text(json.dumps(images))
 
 
@@ -47,33 +65,65 @@ def _names(plan: Plan) -> Iterator[tuple[str, str, str]]:
     for number in range(plan.bundle):
         repositories = max(1, plan.bundle // 20)
         yield "bundle", f"bench/bundle-{number % repositories:05d}", f"v{number // repositories}"
+    for kind, count in (
+        ("keyless", plan.keyless),
+        ("keyless-bundle", plan.keyless_bundle),
+        ("attested", plan.attested),
+    ):
+        for number in range(count):
+            repositories = max(1, count // 20)
+            yield kind, f"{kind}/app-{number % repositories:05d}", f"v{number // repositories}"
     for kind in ("single", "unsigned"):
         for number in range(getattr(plan, kind)):
             yield kind, f"bench/{kind}-{number:05d}", "v0"
 
 
-def _push(objects: TextIO, key: signing.SigningKey, kind: str, repository: str, tag: str) -> dict[str, str]:
-    layer = f"layer of {repository}:{tag}".encode()
-    config = json.dumps({"architecture": "amd64", "os": "linux", "config": {"Env": [repository, tag]}}).encode()
-    image = json.dumps({
-        "schemaVersion": 2, "mediaType": manifest.OCI_MANIFEST,
-        "config": _descriptor(CONFIG, config), "layers": [_descriptor(LAYER, layer)],
-    }).encode()  # fmt: skip
-    digest = _digest(image)
-    _put(objects, repository, layer)
-    _put(objects, repository, config)
-    _put(objects, repository, image, tag)
-    if kind in ("signed", "single"):
-        signed = signing.sign_legacy(key, digest, repository)
-        for blob in signed.blobs:
-            _put(objects, repository, blob)
-        _put(objects, repository, signed.manifest, signed.tag)
-    elif kind == "bundle":
-        bundle = signing.sign_bundle(key, digest, _descriptor(manifest.OCI_MANIFEST, image))
-        for blob in bundle.blobs:
-            _put(objects, repository, blob)
-        _put(objects, repository, bundle.manifest, _digest(bundle.manifest))
-    return {"repo": repository, "tag": tag, "digest": digest, "kind": kind}
+@dataclass(frozen=True, slots=True)
+class _Shop:
+    """Writes images and what is attached to them."""
+
+    objects: TextIO
+    key: signing.SigningKey
+    sigstore: PrivateSigstore
+
+    def push(self, kind: str, repository: str, tag: str) -> dict[str, str]:
+        layer = f"layer of {repository}:{tag}".encode()
+        config = json.dumps({"architecture": "amd64", "os": "linux", "config": {"Env": [repository, tag]}}).encode()
+        image = json.dumps({
+            "schemaVersion": 2, "mediaType": manifest.OCI_MANIFEST,
+            "config": _descriptor(CONFIG, config), "layers": [_descriptor(LAYER, layer)],
+        }).encode()  # fmt: skip
+        digest = _digest(image)
+        self._put(repository, layer)
+        self._put(repository, config)
+        self._put(repository, image, tag)
+        for attached in self._attached(kind, repository, digest, _descriptor(manifest.OCI_MANIFEST, image)):
+            for blob in attached.blobs:
+                self._put(repository, blob)
+            self._put(repository, attached.manifest, attached.tag or _digest(attached.manifest))
+        return {"repo": repository, "tag": tag, "digest": digest, "kind": kind}
+
+    def _attached(
+        self, kind: str, repository: str, digest: str, subject: dict[str, object]
+    ) -> Iterator[signing.SignedLegacy | Attachment]:
+        stem = digest.replace(":", "-")
+        if kind in ("signed", "single", "attested"):
+            yield signing.sign_legacy(self.key, digest, repository)
+        match kind:
+            case "bundle":
+                signed = signing.sign_bundle(self.key, digest, subject)
+                yield Attachment(signed.manifest, signed.blobs)
+            case "keyless":
+                layer = self.sigstore.legacy_signature(digest, reference=repository)
+                yield attach.tagged(f"{stem}.sig", SIMPLE_SIGNING, [layer])
+            case "keyless-bundle":
+                yield attach.referrer(self.sigstore.keyless_bundle(digest, timestamp=True), subject)
+            case "attested":
+                layer = self.sigstore.legacy_attestation(digest, predicate_type=SLSA, predicate=PREDICATE)
+                yield attach.tagged(f"{stem}.att", DSSE_ENVELOPE, [layer])
+
+    def _put(self, repository: str, data: bytes, reference: str = "") -> None:
+        _put(self.objects, repository, data, reference)
 
 
 def _put(objects: TextIO, repository: str, data: bytes, reference: str = "") -> None:

@@ -17,12 +17,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.bench import images
+from tests.bench import images, signatures
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / ".tools/bin"
@@ -31,6 +31,9 @@ SERVER_CORE, LOAD_CORE = "1", "0"
 REGISTRY_PORT, ADMISSION_PORT, OPERATIONS_PORT = 21000, 21443, 21080
 REGISTRY = f"127.0.0.1:{REGISTRY_PORT}"
 READY_SECONDS = 30.0
+ISSUER, SUBJECT = "https://issuer.example.com", "dev@example.com"  # as the private Sigstore writes them
+CONDITION = f'predicate.runDetails.builder.id == "{images.BUILDER}" && predicate.materials.all(m, m.uri != "")'
+DEMAND = {"predicateType": images.SLSA, "signers": ["ci"], "condition": CONDITION}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,9 @@ ROWS = (
     Row("digest, nothing known (6,000 repositories of one)", kind="single", reviews=1000, warmup=50, requests=4),
     Row("tag, nothing known", kind="single", shape="tag", start=2000, reviews=600, warmup=20, requests=5),
     Row("v3 bundle, form known", kind="bundle", warmup=100, requests=3),
+    Row("keyless, form known", kind="keyless", warmup=100, requests=2),
+    Row("keyless v3 bundle, form known", kind="keyless-bundle", warmup=100, requests=3),
+    Row("signed, and attested with a condition, form known", kind="attested", warmup=100, requests=4),
     Row("unsigned: denied, every place asked", kind="unsigned", reviews=200, warmup=20, requests=3),
     Row("digest, form known, bearer tokens, each kept", auth="bearer", requests=2),
     Row("pod of three images", shape="digest3", warmup=100, reviews=300, requests=6),
@@ -69,6 +75,7 @@ ROWS = (
     Row("unchanged update", reviews=2000, requests=0, extra=("-op", "UPDATE")),
     Row("digest, 16 at once", concurrency=16, reviews=1500),
     Row("digest, 64 at once", concurrency=64, reviews=1500),
+    Row("keyless v3 bundle, 16 at once", kind="keyless-bundle", concurrency=16, warmup=50, reviews=900),
     Row("digest, 20 ms", delay=20, warmup=20, reviews=100),
     Row("tag, 20 ms", shape="tag", delay=20, warmup=20, reviews=100),
     Row("pod of three images, 20 ms", shape="digest3", delay=20, warmup=20, reviews=60),
@@ -76,6 +83,11 @@ ROWS = (
     Row("digest, 20 ms, 64 at once", delay=20, warmup=20, concurrency=64, reviews=960),
     Row("100 new images a second, 20 ms, open loop", delay=20, warmup=20, concurrency=64, reviews=1000, rate=100.0),
 )
+COLUMNS = (
+    *("case", "requests", "CPU ms", "worker ms", "of constant", "of two GETs"),
+    *("p50 ms", "p95", "p99", "reviews/s", "memory MiB", "worker MiB"),
+)
+BESIDE = "exempt registry, beside 64 keyless at once"
 FLOORS = (
     ("FastAPI, constant answer", "tests.bench.floors:fastapi", Row("floor", reviews=2000)),
     ("bare ASGI, constant answer", "tests.bench.floors:asgi", Row("floor", reviews=2000)),
@@ -99,12 +111,15 @@ def main() -> int:
         results += _floors(scale)
         with _server() as pid:
             results += [_drive(row.title, row, pid, scale) for row in ROWS]
+            results.append(_beside(pid, scale))
         if not options.short:
             with _server() as pid:
                 results += _memory(pid)
         results += _floors(scale)  # again: machines drift
     options.out.write_text("".join(json.dumps(result) + "\n" for result in results))
     print(_table(results))
+    print()
+    print(signatures.table(signatures.measure(20 if options.short else signatures.ROUNDS)))
     return 0
 
 
@@ -118,8 +133,10 @@ def _floors(scale: float) -> list[dict[str, Any]]:
 
 def _prepare() -> None:
     """The data of the bench exist; they are kept between runs."""
-    if not (WORK / "images.json").exists():
+    plan = repr(images.Plan())
+    if not (WORK / "plan").exists() or (WORK / "plan").read_text() != plan:
         images.write(WORK, images.Plan())
+        (WORK / "plan").write_text(plan)
     policies = WORK / "policies"
     policies.mkdir(exist_ok=True)
     policy = {
@@ -129,6 +146,13 @@ def _prepare() -> None:
         "spec": {
             "mode": "enforce",
             "trustedKeys": [{"name": "bench", "publicKey": (WORK / "key.pub").read_text()}],
+            "trustRoots": [{"name": "private", "trustedRoot": (WORK / "trusted_root.json").read_text()}],
+            "keyless": [{"name": "ci", "trustRoot": "private", "issuer": ISSUER, "subject": SUBJECT}],
+            "rules": [
+                {"images": [f"{REGISTRY}/keyless/**", f"{REGISTRY}/keyless-bundle/**"], "signers": ["ci"]},
+                {"images": [f"{REGISTRY}/attested/**"], "signers": ["bench"], "attestations": [DEMAND]},
+                {"images": [f"{REGISTRY}/bench/**"], "signers": ["bench"]},
+            ],
             "exemptRegistries": ["registry.k8s.io"],
         },
     }
@@ -216,15 +240,9 @@ def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
 
 def _drive(title: str, row: Row, pid: int, scale: float, *, floor: bool = False) -> dict[str, Any]:
     reviews = max(20, int(row.reviews * scale))
-    options = {
-        "images": WORK / "images.json", "name": title, "registry": REGISTRY, "pid": pid,
-        "url": f"https://127.0.0.1:{ADMISSION_PORT}/validate?timeout=30s",
-        "kind": row.kind, "shape": row.shape, "c": row.concurrency, "delay": row.delay, "n": reviews,
-        "warmup": row.warmup, "start": row.start, "rate": row.rate, "auth": row.auth,
-    }  # fmt: skip
-    words = [word for name, value in options.items() for word in (f"-{name}", str(value))]
-    command = ["taskset", "-c", LOAD_CORE, str(TOOLS / "bench-drive"), *words, *row.extra]
-    result: dict[str, Any] = json.loads(_run(*command, timeout=300).splitlines()[0]) | {"floor": floor}
+    before = _workers(pid)
+    result: dict[str, Any] = json.loads(_run(*_command(title, row, pid, reviews), timeout=300).splitlines()[0])
+    result |= {"floor": floor} | _worked(before, _workers(pid), reviews + row.warmup)
     wrong = result["errors"] or (result["allowed"] if row.kind == "unsigned" else result["denied"])
     if wrong:
         raise SystemExit(f"bench: {title}: wrong answers: {json.dumps(result, indent=1)}")
@@ -233,6 +251,56 @@ def _drive(title: str, row: Row, pid: int, scale: float, *, floor: bool = False)
             f"bench: {title}: {row.requests} requests per review promised, counted {result['registry_by_kind']}"
         )
     return result
+
+
+def _beside(pid: int, scale: float) -> dict[str, Any]:
+    """A constant answer's times while 64 keyless reviews are in flight all along."""
+    busy = Row("", kind="keyless", concurrency=64, reviews=100_000, warmup=0)
+    with _driving(busy, pid):
+        time.sleep(1)
+        return _drive(BESIDE, Row("", reviews=2000, warmup=0, extra=("-host", "registry.k8s.io")), pid, scale)
+
+
+def _command(title: str, row: Row, pid: int, reviews: int) -> list[str | Path]:
+    options = {
+        "images": WORK / "images.json", "name": title, "registry": REGISTRY, "pid": pid,
+        "url": f"https://127.0.0.1:{ADMISSION_PORT}/validate?timeout=30s",
+        "kind": row.kind, "shape": row.shape, "c": row.concurrency, "delay": row.delay, "n": reviews,
+        "warmup": row.warmup, "start": row.start, "rate": row.rate, "auth": row.auth,
+    }  # fmt: skip
+    words = [word for name, value in options.items() for word in (f"-{name}", str(value))]
+    return ["taskset", "-c", LOAD_CORE, TOOLS / "bench-drive", *words, *row.extra]
+
+
+@contextmanager
+def _driving(row: Row, pid: int) -> Iterator[None]:
+    """Reviews are sent all the while, and nobody counts them."""
+    command = [str(word) for word in _command("beside", row, pid, row.reviews)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _workers(pid: int) -> dict[int, tuple[float, float]]:
+    """Seconds of CPU and MiB of memory of each of the server's own processes."""
+    found = {}
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with suppress(OSError):  # it has ended since
+            fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+            seconds = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+            found[int(child)] = seconds, int(fields[21]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return found
+
+
+def _worked(
+    before: dict[int, tuple[float, float]], after: dict[int, tuple[float, float]], reviews: int
+) -> dict[str, float]:
+    spent = sum(seconds - before.get(child, (0.0, 0.0))[0] for child, (seconds, _) in after.items())
+    memory = sum(memory for _, memory in after.values())
+    return {"worker_ms_per_review": 1e3 * spent / reviews, "worker_rss_mib": memory}
 
 
 def _memory(pid: int) -> list[dict[str, Any]]:
@@ -249,19 +317,20 @@ def _memory(pid: int) -> list[dict[str, Any]]:
 
 def _table(results: Sequence[dict[str, Any]]) -> str:
     asgi, verify = (_mean_cpu(results, FLOORS[index][0]) for index in (1, 2))
-    lines = [
-        "| case | requests | CPU ms | of constant | of two GETs | p50 ms | p95 | p99 | reviews/s | memory MiB |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    lines = [_line(COLUMNS), _line(["---"] * len(COLUMNS))]
     for r in results:
         cpu = r["cpu_ms_per_review"]
-        cells = [
+        lines.append(_line([
             ("floor: " if r["floor"] else "") + r["name"], f"{r['registry_per_review']:.2f}", f"{cpu:.3f}",
-            f"{cpu / asgi:.1f}", f"{cpu / verify:.2f}", *(f"{r[q]:.1f}" for q in ("p50_ms", "p95_ms", "p99_ms")),
-            f"{r['per_s']:.0f}", f"{r['rss_after_mib']:.1f}",
-        ]  # fmt: skip
-        lines.append(f"| {' | '.join(cells)} |")
+            f"{r['worker_ms_per_review']:.2f}", f"{cpu / asgi:.1f}", f"{cpu / verify:.2f}",
+            *(f"{r[quantile]:.1f}" for quantile in ("p50_ms", "p95_ms", "p99_ms")), f"{r['per_s']:.0f}",
+            f"{r['rss_after_mib']:.1f}", f"{r['worker_rss_mib']:.1f}",
+        ]))  # fmt: skip
     return "\n".join(lines)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _mean_cpu(results: Sequence[dict[str, Any]], name: str) -> float:
