@@ -76,6 +76,12 @@ def entry(**members: object) -> dict[str, object]:
     return material(tlogEntries=[{**ENTRY, **members}])
 
 
+def stamps(count: int, size: int) -> Mapping[str, object]:
+    """`count` timestamps of `size` bytes each."""
+    listed = [{"signedTimestamp": base64.b64encode(bytes(size)).decode()}] * count
+    return material(timestampVerificationData={"rfc3161Timestamps": listed})
+
+
 @pytest.mark.parametrize(
     ("members", "expected"),
     [
@@ -150,6 +156,8 @@ def entry(**members: object) -> dict[str, object]:
             "limit_exceeded",
             id="CVE-2024-45395 33 timestamps",
         ),
+        pytest.param(stamps(4, 64 << 10), "verified", id="256 KiB of timestamps of nobody"),
+        pytest.param(stamps(5, 52_429), "limit_exceeded", id="a byte more of timestamps"),
     ],
 )
 def test_the_bundle(members: Mapping[str, object], expected: str) -> None:

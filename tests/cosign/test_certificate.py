@@ -463,6 +463,14 @@ def test_every_name_that_could_be_meant_and_no_other() -> None:
     assert claims_code(certificate.parse(crafted(ISSUER))) == "identity_mismatch"
 
 
+@pytest.mark.parametrize(("count", "expected"), [(32, "read"), (33, "limit_exceeded")])
+def test_names_are_bounded(count: int, expected: str) -> None:
+    """Each is held against the rule of every signer, before anybody vouches for the certificate."""
+    names = [x509.RFC822Name(f"{number}@example.com") for number in range(count)]
+
+    assert claims_code(certificate.parse(crafted(ISSUER, x509.SubjectAlternativeName(names)))) == expected
+
+
 @pytest.mark.parametrize(
     ("v1", "v2", "expected"),
     [

@@ -6,6 +6,7 @@ the holes that other verifiers had, or could have had, with the code by which ea
 
 from __future__ import annotations
 
+import base64
 import functools
 import json
 from collections.abc import Callable, Mapping
@@ -20,6 +21,9 @@ from tests.cosign.made import IMAGE, OTHER_IMAGE
 from tests.private_sigstore import documents
 from tests.private_sigstore.instance import AT, PrivateSigstore, Window, key_of
 from tests.private_sigstore.recipe import Twist
+from tests.trust.tokens import Details
+from webhook.cosign import verifier
+from webhook.demo import signing
 from webhook.evidence.model import SIGN_PREDICATE, Evidence, Form, Outcome, Signer, SignerKind, Verdict
 from webhook.trust import material
 from webhook.trust import root as trust_root
@@ -416,3 +420,71 @@ def test_a_key_may_demand_a_log_entry(form: str) -> None:
     other = Twist(verifier=lambda _: key_of("p384"))
     assert by_key(False, twist=other) == "tlog_entry_mismatch"  # what is there must be right
     assert by_key(True, key=key_of("p384")) == "signature_invalid"
+
+
+# --- several signers, one candidate
+
+LAX = replace(PRIVATE, require_log=False, require_sct=False, require_timestamp=True)
+FOREIGN = RootSource("foreign", RootKind.FILE, "file foreign.json")
+BARE_KEY = material.parse_public_key(key_of("p256").public_pem)
+OTHER_KEY = material.parse_public_key(key_of("p384").public_pem)
+SIGNERS = {
+    "strict": Signer("strict", SignerKind.KEYLESS, WANTED, PRIVATE),
+    "lax": Signer("lax", SignerKind.KEYLESS, WANTED, LAX),
+    "lax with SCT": Signer("lax", SignerKind.KEYLESS, WANTED, replace(LAX, require_sct=True)),
+    "strict without SCT": Signer("strict", SignerKind.KEYLESS, WANTED, replace(PRIVATE, require_sct=False)),
+    "foreign root": Signer("foreign", SignerKind.KEYLESS, WANTED, FOREIGN),
+    "other person": Signer("other", SignerKind.KEYLESS, Identity(issuer=ISSUER, subject="x@y.example"), PRIVATE),
+    "key": Signer("key", SignerKind.KEY, BARE_KEY),
+    "logged key": Signer("logged", SignerKind.KEY, BARE_KEY, PRIVATE, require_log=True),
+    "foreign logged key": Signer("logged", SignerKind.KEY, BARE_KEY, FOREIGN, require_log=True),
+    "other key": Signer("other key", SignerKind.KEY, OTHER_KEY),
+}
+CANDIDATES: dict[str, Callable[[], Evidence]] = {
+    "legacy": FORMS["legacy"],
+    "legacy, no SCT": lambda: FORMS["legacy"](leaf=ours().leaf(logs=())),
+    "bundle": FORMS["bundle 0.3"],
+    "bundle, no log": lambda: FORMS["bundle 0.3"](log="none", timestamp=True),
+    "bundle, no SCT": lambda: FORMS["bundle, Rekor 2"](leaf=ours().leaf(logs=())),
+    "bundle, stranger": lambda: bundle(stranger().keyless_bundle(str(IMAGE))),
+    "bundle, key": lambda: bundle(ours().key_bundle(str(IMAGE))),
+}
+
+
+@pytest.mark.parametrize("candidate", CANDIDATES)
+def test_what_one_signer_is_told_is_not_told_to_another(candidate: str) -> None:
+    """Flags of one trust root, or the proof of a key, never help a signer who asks for something else."""
+    found = CANDIDATES[candidate]()
+    roots = {PRIVATE.key: ours().trusted_root(), FOREIGN.key: stranger().trusted_root()}
+    trust = Trust({name: trust_root.parse(data) for name, data in roots.items()})
+    alone = {name: made.told(made.verify(found, one, trust=trust)) for name, one in SIGNERS.items()}
+    assert len(set(alone.values())) > 1
+    names = list(SIGNERS)
+    for order in (names, names[::-1]):
+        for first in range(len(order)):  # each of them asks first once
+            asked = order[first:] + order[:first]
+            signers = [SIGNERS[name] for name in asked]
+            outcomes = verifier.verify(found, signers, predicates=frozenset(), trust=trust, now=made.NOW)
+            assert [made.told(one) for one in outcomes] == [alone[name] for name in asked]
+
+
+# --- what a stranger may cost
+
+
+def _with_stamps(data: bytes, stamps: list[bytes]) -> bytes:
+    path = ("verificationMaterial", "timestampVerificationData")
+    listed = [{"signedTimestamp": signing.base64_of(one)} for one in stamps]
+    return documents.edit(data, path, {"rfc3161Timestamps": listed})
+
+
+@pytest.mark.parametrize(("strangers", "expected"), [(3, "verified"), (4, "limit_exceeded")])
+def test_timestamps_of_strangers_are_passed_over_and_counted(strangers: int, expected: str) -> None:
+    data = ours().keyless_bundle(str(IMAGE), log="v2")
+    document = json.loads(data)
+    signature = base64.b64decode(document["dsseEnvelope"]["signatures"][0]["sig"])
+    [own] = document["verificationMaterial"]["timestampVerificationData"]["rfc3161Timestamps"]
+    foreign = [stranger().clock.stamp(signature, AT, details=Details(serial=n + 1)) for n in range(strangers)]
+
+    found = bundle(_with_stamps(data, [*foreign, base64.b64decode(own["signedTimestamp"])]))
+
+    assert made.told(judge(found)) == expected

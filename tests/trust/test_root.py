@@ -1,4 +1,4 @@
-"""What a trusted_root.json must be to be believed, each rule with a near miss; and roots made of PEM by hand."""
+"""What a trusted_root.json must be to be believed, each rule with a near miss."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given
 from hypothesis import strategies as st
 from sigstore.models import TrustedRoot
@@ -24,7 +22,7 @@ from sigstore_models.trustroot import v1 as trustroot_v1
 from webhook.demo import signing
 from webhook.errors import Code, InconclusiveError, MalformedError
 from webhook.trust import mirror, root, sources
-from webhook.trust.root import PUBLIC_GOOD, LogKey, Trust, TrustRoot, Window
+from webhook.trust.root import PUBLIC_GOOD, Trust, TrustRoot, Window
 
 ROOTS = sorted((Path(__file__).resolve().parent.parent / "vectors" / "sigstore" / "trusted-roots").glob("*.json"))
 SHIPPED = mirror.packaged_document()
@@ -372,104 +370,3 @@ def test_a_root_that_is_not_at_hand_proves_nothing() -> None:
     with pytest.raises(InconclusiveError, match="mirror is down"):
         Trust(problems={"public-good": "mirror is down"}).root_of(PUBLIC_GOOD)
     assert Trust({"public-good": sources.packaged()}).root_of(PUBLIC_GOOD) == sources.packaged()
-
-
-# By hand
-
-
-@functools.cache
-def chain() -> tuple[str, str]:
-    """An intermediate and its root, in PEM."""
-    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
-    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in ("intermediate", "corp root")]
-    pems = []
-    for name, key in zip(names, keys, strict=True):
-        made = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(names[1])
-            .public_key(key.public_key())
-            .serial_number(1)
-            .not_valid_before(datetime(2026, 1, 1))  # noqa: DTZ001
-            .not_valid_after(datetime(2036, 1, 1))  # noqa: DTZ001
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(keys[1], hashes.SHA256())
-        )
-        pems.append(made.public_bytes(serialization.Encoding.PEM).decode())
-    return pems[0], pems[1]
-
-
-def test_pem_by_hand_makes_a_root() -> None:
-    intermediate, top = chain()
-    made = root.from_material(
-        certificate_authorities=[intermediate + top],
-        transparency_logs=[LogKey(key_of("p256").public_pem, "https://rekor.corp")],
-        ct_logs=[LogKey(key_of("p384").public_pem)],
-        timestamp_authorities=[(top + intermediate).encode()],
-    )
-    rekor, ct = made.logs[0], made.ct_logs[0]
-    assert (rekor.url, rekor.log_id) == ("https://rekor.corp", hashlib.sha256(signing_spki("p256")).digest())
-    assert (ct.url, ct.key.schemes) == ("", ("sha384",))
-    for authority in (*made.certificate_authorities, *made.timestamp_authorities):
-        assert [one.subject.rfc4514_string() for one in authority.chain] == ["CN=intermediate", "CN=corp root"]
-        assert datetime(2026, 1, 1, tzinfo=UTC) in authority.window
-
-
-def test_what_is_assembled_is_read_by_sigstore_too() -> None:
-    document = root.assemble(
-        certificate_authorities=[chain()[1]],
-        transparency_logs=[LogKey(key_of("ed25519").public_pem, origin="rekor.corp")],
-        ct_logs=[LogKey(key_of("rsa3072").public_pem)],
-    )
-    TrustedRoot(trustroot_v1.TrustedRoot.from_json(document))
-    assert root.parse(document).logs[0].url == "https://rekor.corp"
-
-
-def test_a_log_with_an_origin_has_the_id_of_its_name() -> None:
-    """The public-good log of the Rekor v2 kind, from its key and name."""
-    log = sources.packaged().logs[1]
-    pem = serialization.load_der_public_key(log.key.spki).public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    made = root.from_material(transparency_logs=[LogKey(pem, origin="log2025-1.rekor.sigstore.dev")])
-    assert made.logs[0].log_id == log.log_id
-    without = root.from_material(transparency_logs=[LogKey(pem)])
-    assert without.logs[0].log_id == hashlib.sha256(log.key.spki).digest()
-
-
-def _material(**given: Any) -> Callable[[], TrustRoot]:
-    return lambda: root.from_material(**given)
-
-
-def _sigstore_root() -> str:
-    return sources.packaged().certificate_authorities[0].chain[0].public_bytes(serialization.Encoding.PEM).decode()
-
-
-def _weak_pem() -> bytes:
-    return serialization.load_der_public_key(base64.b64decode(_weak())).public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-
-
-LOG = LogKey(key_of("p256").public_pem)
-SECRET = "-----BEGIN EC PRIVATE KEY-----\n"
-
-BY_HAND: dict[str, tuple[Callable[[], TrustRoot], Code, str]] = {
-    "no-pem": (_material(certificate_authorities=["x"]), MALFORMED, "certificate authority 1: certificates in PEM"),
-    "empty": (_material(certificate_authorities=[""]), MALFORMED, "certificates in PEM"),
-    "key-as-chain": (_material(timestamp_authorities=[LOG.pem]), MALFORMED, "timestamp authority 1"),
-    "chain-as-key": (_material(ct_logs=[LogKey(chain()[1])]), MALFORMED, "certificate transparency log 1.*certificate"),
-    "private-key": (_material(certificate_authorities=[chain()[1] + SECRET]), MALFORMED, "private key"),
-    "two-authorities": (_material(certificate_authorities=[chain()[1] + _sigstore_root()]), MALFORMED, "no chain"),
-    "same-key-twice": (_material(transparency_logs=[LOG, LOG]), MALFORMED, "stands twice"),
-    "too-long": (_material(certificate_authorities=["x" * (128 << 10) + "x"]), LIMIT, "at most 131072"),
-    "eleven": (_material(certificate_authorities=[chain()[1] * 11]), LIMIT, "at most 10"),
-    "weak-key": (_material(ct_logs=[LogKey(_weak_pem())]), UNSUPPORTED, "1024 bits"),
-}
-
-
-@pytest.mark.parametrize(("make", "code", "said"), BY_HAND.values(), ids=BY_HAND)
-def test_what_is_handed_over_wrongly_is_refused(make: Callable[[], TrustRoot], code: Code, said: str) -> None:
-    with pytest.raises(MalformedError, match=said) as caught:
-        make()
-    assert caught.value.code is code

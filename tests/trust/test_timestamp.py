@@ -636,7 +636,24 @@ def test_certificates_that_all_name_each_other_are_not_searched_forever() -> Non
     crossed = tuple(make_certificate("ca", key, issuer=Issuer(tokens.make_key(), same.certificate)) for _ in range(19))
     leaf = make_certificate("tsa", TSA_KEY, issuer=same, purposes=[TIME_STAMPING])
     assert _refusal(_make(Details(certificates=crossed), certificate=leaf)).code is Code.LIMIT_EXCEEDED
-    assert _refusal(_make(Details(certificates=crowd), certificate=leaf)).code is Code.UNTRUSTED_MATERIAL
+    few = Details(certificates=crowd[: path.MAX_ISSUER_CHECKS // 2])
+    assert _refusal(_make(few, certificate=leaf)).code is Code.UNTRUSTED_MATERIAL
+
+
+def test_issuers_of_a_given_signer_are_not_searched_in_the_token() -> None:
+    """Whose authority stamps for everybody must not let everybody choose how long that takes to check."""
+    middle_key = tokens.make_key()
+    middle = make_certificate("middle", middle_key, issuer=TOP)
+    leaf = make_certificate("tsa", TSA_KEY, issuer=Issuer(middle_key, middle), purposes=[TIME_STAMPING])
+    crowd = tuple(make_certificate("middle", tokens.make_key()) for _ in range(19))
+    parsed = timestamp.parse_response(_make(Details(certificates=crowd), certificate=leaf))
+    given = timestamp.verify(parsed, MESSAGE, roots=[ROOT], intermediates=[middle], signer=leaf)
+    assert given.chain == (leaf, middle, ROOT)
+    in_token = timestamp.parse_response(_make(Details(certificates=(middle,)), certificate=leaf))
+    assert timestamp.verify(in_token, MESSAGE, roots=[ROOT]).chain == (leaf, middle, ROOT)
+    with pytest.raises(RejectedError) as refused:
+        timestamp.verify(in_token, MESSAGE, roots=[ROOT], signer=leaf)
+    assert refused.value.code is Code.UNTRUSTED_MATERIAL
 
 
 def test_no_certificate_is_twice_on_a_path() -> None:
@@ -673,6 +690,34 @@ def test_certificates_of_version_1_have_no_extensions(which: str) -> None:
     leaf = _resigned(TSA, lambda tbs: tbs.__setitem__("version", "v1"), ROOT_KEY) if which == "signer" else TSA
     der = _make(certificate=leaf)
     assert _refusal(der, root=root, signer=leaf).code is Code.UNTRUSTED_MATERIAL
+
+
+@pytest.mark.parametrize(("critical", "expected"), [(False, None), (True, Code.UNTRUSTED_MATERIAL)])
+@pytest.mark.parametrize("which", ["leaf", "middle", "root"])
+@pytest.mark.parametrize("pinned", [False, True])
+def test_a_critical_extension_that_is_not_known_is_refused(
+    which: str, critical: bool, expected: Code | None, pinned: bool
+) -> None:
+    """RFC 5280 4.2: it may say that the certificate is for something else, as name constraints do."""
+    unknown = {"extn_id": "1.2.3.4", "critical": critical, "extn_value": b"\x05\x00"}
+
+    def changed(certificate: x509.Certificate, name: str, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+        if name != which:
+            return certificate
+        return _resigned(certificate, lambda tbs: tbs["extensions"].append(unknown), key)
+
+    middle_key = tokens.make_key()
+    root = changed(ROOT, "root", ROOT_KEY)
+    middle = changed(make_certificate("middle", middle_key, issuer=TOP), "middle", ROOT_KEY)
+    leaf = make_certificate("tsa", TSA_KEY, issuer=Issuer(middle_key, middle), purposes=[TIME_STAMPING])
+    leaf = changed(leaf, "leaf", middle_key)
+    parsed = timestamp.parse_response(_make(certificate=leaf))
+    found: Code | None = None
+    try:
+        timestamp.verify(parsed, MESSAGE, roots=[root], intermediates=[middle], signer=leaf if pinned else None)
+    except CountersignError as error:
+        found = error.code
+    assert found is expected
 
 
 def _resigned(certificate: x509.Certificate, change: Any, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
@@ -719,6 +764,16 @@ def test_as_many_certificates_and_signers_as_may_be_are_read() -> None:
         co_signers=(CoSigner(OTHER_KEY, OTHER, Mistakes(flip_signature=True)),) * (token.MAX_SIGNERS - 1),
     )
     assert _verify(_make(details)).time == AT
+
+
+@pytest.mark.parametrize(("count", "code"), [(32, Code.TIME_INVALID), (33, Code.LIMIT_EXCEEDED)])
+def test_signed_attributes_are_bounded(count: int, code: Code) -> None:
+    response = tsp.TimeStampResp.load(_make())
+    signed = response["time_stamp_token"]["content"]
+    attributes = signed["signer_infos"][0]["signed_attrs"]
+    for number in range(count - len(attributes)):
+        attributes.append(cms.CMSAttribute({"type": f"1.2.3.{number}", "values": []}))
+    assert _refusal(response.dump(force=True)).code is code
 
 
 def test_token_is_no_response_and_response_no_token() -> None:

@@ -25,6 +25,7 @@ from webhook.errors import Code, MalformedError, quote
 MAX_BUNDLE_BYTES = 4 << 20  # real ones are 1 to 12 KiB
 MAX_LOG_ENTRIES = 32  # CVE-2024-45395: these three as sigstore-go
 MAX_TIMESTAMPS = 32
+MAX_TIMESTAMPS_BYTES = 256 << 10  # all together; one has 1 to 6 KiB, and reading 64 KiB can take 3 ms
 MAX_CERTIFICATES = 10
 MAX_PROOF_HASHES = 64
 MAX_CHECKPOINT_CHARS = 64 << 10
@@ -212,9 +213,14 @@ def _timestamps(material: Mapping[str, object]) -> tuple[bytes, ...]:
     if data is None:
         return ()
     listed = _objects(data, "rfc3161Timestamps", MAX_TIMESTAMPS)
-    return tuple(
+    stamps = tuple(
         untrusted.as_bytes(one.get("signedTimestamp"), "rfc3161Timestamps[].signedTimestamp") for one in listed
     )
+    size = sum(map(len, stamps))
+    if size > MAX_TIMESTAMPS_BYTES:
+        limit = f"at most {MAX_TIMESTAMPS_BYTES} are read"
+        raise MalformedError(Code.LIMIT_EXCEEDED, f"rfc3161Timestamps: {size} bytes together, {limit}")
+    return stamps
 
 
 def _message(value: Mapping[str, object]) -> MessageSignature:

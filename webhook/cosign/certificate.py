@@ -24,12 +24,13 @@ from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyB
 
 from webhook.cosign import sct
 from webhook.errors import Code, MalformedError, RejectedError
-from webhook.trust import material
+from webhook.trust import certificates, material
 from webhook.trust.identity import EXTENSIONS, Claims
 from webhook.trust.material import PublicKey
 from webhook.trust.root import Authority, TrustRoot
 
-MAX_CERTIFICATE_BYTES = 64 << 10  # real ones are 1 to 3 KiB
+MAX_CERTIFICATE_BYTES = 16 << 10  # real ones are 1 to 3 KiB
+MAX_NAMES = 32  # authorities write one; each is held against the rule of each signer
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +58,9 @@ def parse(der: bytes) -> Leaf:
         key = certificate.public_key()
     except UnsupportedAlgorithm as error:
         raise MalformedError(Code.UNSUPPORTED, "certificate: a kind of key that is not supported") from error
-    except _UNREADABLE as error:
+    except certificates.UNREADABLE as error:
         raise MalformedError(Code.MALFORMED, f"certificate: not as X.509 has it: {type(error).__name__}") from error
     return Leaf(certificate, der, hashlib.sha256(der).hexdigest(), material.public_key(key))
-
-
-_UNREADABLE = (ValueError, TypeError, OverflowError, x509.DuplicateExtension, x509.InvalidVersion,
-               x509.UnsupportedGeneralNameType)  # fmt: skip
 
 
 # --- trust
@@ -87,8 +84,7 @@ def verify(leaf: Leaf, root: TrustRoot, times: Sequence[datetime], *, require_sc
 
 def _verify_profile(certificate: x509.Certificate) -> None:
     """fulcio, certificate specification, issued certificate."""
-    constraints = _extension(certificate, x509.BasicConstraints)
-    if constraints is not None and constraints.ca:
+    if certificates.is_authority(certificate):
         raise _untrusted("it is one of an authority")
     usage = _extension(certificate, x509.KeyUsage)
     if usage is None or not usage.digital_signature or usage.key_cert_sign:
@@ -207,7 +203,10 @@ _ARCS = {f"{_FULCIO}{arc}": arc for arc in (_ISSUER, _ISSUER_V2, *EXTENSIONS.val
 
 
 def _subjects(certificate: x509.Certificate) -> Iterator[tuple[str, str]]:
-    for name in _extension(certificate, x509.SubjectAlternativeName) or ():
+    names = tuple(_extension(certificate, x509.SubjectAlternativeName) or ())
+    if len(names) > MAX_NAMES:
+        raise MalformedError(Code.LIMIT_EXCEEDED, f"certificate: {len(names)} names, at most {MAX_NAMES} are read")
+    for name in names:
         match name:
             case x509.RFC822Name():
                 yield "email", _checked(name.value)
@@ -255,10 +254,8 @@ _Kind = TypeVar("_Kind", bound=x509.ExtensionType)
 
 
 def _extension(certificate: x509.Certificate, kind: type[_Kind]) -> _Kind | None:
-    try:
-        return certificate.extensions.get_extension_for_class(kind).value
-    except x509.ExtensionNotFound:
-        return None
+    found = certificates.extension(certificate, kind)
+    return None if found is None else found.value
 
 
 def _untrusted(problem: str) -> RejectedError:

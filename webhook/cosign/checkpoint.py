@@ -9,12 +9,12 @@ spec: C2SP signed-note, tlog-checkpoint; rekor and rekor-tiles, checkpoints.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 
 from webhook import untrusted
 from webhook.errors import Code, CountersignError, MalformedError, RejectedError, quote
+from webhook.trust import root
 from webhook.trust.root import Log
 
 MAX_NOTE_CHARS = 64 << 10
@@ -44,7 +44,7 @@ def verify(note: str, log: Log, *, tiled: bool) -> Checkpoint:
     text += "\n"  # which is signed, other than the empty line
     origin, checkpoint = _parse(text)
     name = _name_of(origin, log, tiled=tiled)
-    hint = _key_hash(log, name, tiled=tiled)
+    hint = root.key_id(log.key, name if tiled else "")[:4]
     _verify_by(log, _signature_of(name, hint, block), text)
     return checkpoint
 
@@ -79,13 +79,6 @@ def _name_of(origin: str, log: Log, *, tiled: bool) -> str:
     if match is None:
         raise _invalid(f"an origin like 'HOST - TREE' expected, found {quote(origin)}")
     return match[1]
-
-
-def _key_hash(log: Log, name: str, *, tiled: bool) -> bytes:
-    if tiled and log.key.algorithm == "Ed25519":
-        raw = log.key.spki[-32:]  # RFC 8410 4: the last part of the encoding, of fixed length
-        return hashlib.sha256(name.encode() + b"\n\x01" + raw).digest()[:4]  # C2SP signed-note, signature types
-    return bytes.fromhex(log.key.fingerprint[:8])
 
 
 def _signature_of(name: str, hint: bytes, block: str) -> bytes:

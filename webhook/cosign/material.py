@@ -10,9 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-
-from cryptography import x509
 
 from webhook.cosign import log
 from webhook.cosign.candidate import Candidate
@@ -20,9 +17,11 @@ from webhook.cosign.entry import TILED, Logged
 from webhook.cosign.log import LogEntry
 from webhook.errors import Code, MalformedError, RejectedError
 from webhook.evidence.model import SignedTime
-from webhook.trust import timestamp
+from webhook.trust import certificates, timestamp
 from webhook.trust.root import Authority, Log, TrustRoot
 from webhook.trust.timestamp import Token
+
+MAX_STRANGERS = 4  # timestamps that nobody we know made: each may cost a search among the certificates in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,39 +71,35 @@ def _index(entry: LogEntry) -> int | None:
 def _timestamps(candidate: Candidate, authorities: Sequence[Authority]) -> tuple[SignedTime, ...]:
     if len(set(candidate.timestamps)) != len(candidate.timestamps):
         raise MalformedError(Code.MALFORMED, "rfc3161Timestamps: the same timestamp stands there twice")
-    tokens = [timestamp.parse_response(der) for der in candidate.timestamps]
-    found = (_time_of(token, candidate.stamped, authorities) for token in tokens)
-    return tuple(time for time in found if time is not None)
+    found: list[SignedTime] = []
+    for examined, der in enumerate(candidate.timestamps):
+        if examined - len(found) == MAX_STRANGERS:
+            told = f"at most {MAX_STRANGERS} by others than the authorities of the trust root are examined"
+            raise MalformedError(Code.LIMIT_EXCEEDED, f"rfc3161Timestamps: {told}")
+        time = _time_of(timestamp.parse_response(der), candidate.stamped, authorities)
+        if time is not None:
+            found.append(time)
+    return tuple(found)
 
 
 def _time_of(token: Token, messages: Sequence[bytes], authorities: Sequence[Authority]) -> SignedTime | None:
     """The time of a token that some authority made over one of `messages`; one that none made proves nothing."""
     for authority in authorities:
-        for message in messages:
-            at = _verified_time(token, message, authority)
-            if at is not None and at in authority.window:
-                return SignedTime(at, authority.host or "timestamp authority")
+        if token.claimed_time in authority.window and any(_is_by(authority, token, message) for message in messages):
+            return SignedTime(token.claimed_time, authority.host or "timestamp authority")
     return None
 
 
-def _verified_time(token: Token, message: bytes, authority: Authority) -> datetime | None:
+def _is_by(authority: Authority, token: Token, message: bytes) -> bool:
     first, *rest = authority.chain
     # The root names the one certificate that signs, and no other of the token's will do: CVE-2026-33753
-    signer = first if rest and not _is_authority(first) else None
+    signer = first if rest and not certificates.is_authority(first) else None
     intermediates = authority.chain[1 if signer else 0 : -1]
     try:
-        return timestamp.verify(
-            token, message, roots=authority.chain[-1:], intermediates=intermediates, signer=signer
-        ).time
+        timestamp.verify(token, message, roots=authority.chain[-1:], intermediates=intermediates, signer=signer)
     except (RejectedError, MalformedError):
-        return None
-
-
-def _is_authority(certificate: x509.Certificate) -> bool:
-    try:
-        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except x509.ExtensionNotFound:
         return False
+    return True
 
 
 def _verify_windows(unpromised: Iterable[Log], times: Sequence[SignedTime]) -> None:

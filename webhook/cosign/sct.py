@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.certificate_transparency import SignedCertificateTimestamp
 
 from webhook.errors import Code, CountersignError, RejectedError
+from webhook.trust import certificates
 from webhook.trust.root import Log
 
 MAX_TIMESTAMPS = 16  # that are looked at; authorities embed one to three
@@ -31,12 +32,11 @@ def verify(certificate: x509.Certificate, issuer: x509.Certificate, logs: Sequen
 
     Raises: RejectedError, `untrusted_material`.
     """
-    try:
-        found = certificate.extensions.get_extension_for_class(x509.PrecertificateSignedCertificateTimestamps).value
-    except x509.ExtensionNotFound:
-        raise _untrusted("a certificate without any timestamp of a certificate log") from None
+    found = certificates.extension(certificate, x509.PrecertificateSignedCertificateTimestamps)
+    if found is None:
+        raise _untrusted("a certificate without any timestamp of a certificate log")
     by_id = {log.log_id: log for log in logs}
-    for sct in islice(found, MAX_TIMESTAMPS):
+    for sct in islice(found.value, MAX_TIMESTAMPS):
         log = by_id.get(sct.log_id)
         if log is not None and _is_by(log, sct, certificate, issuer):
             return

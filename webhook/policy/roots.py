@@ -18,8 +18,9 @@ from webhook.errors import Code, MalformedError, quote
 from webhook.policy.syntax import models
 from webhook.policy.syntax.mistakes import Path
 from webhook.policy.syntax.sheet import Sheet
-from webhook.trust import root
-from webhook.trust.root import PUBLIC_GOOD, LogKey, RootKind, RootSource, TrustRoot
+from webhook.trust import byhand, root
+from webhook.trust.byhand import LogKey
+from webhook.trust.root import PUBLIC_GOOD, RootKind, RootSource, TrustRoot
 
 MAX_TUF_ROOT_BYTES = 512 << 10
 
@@ -102,7 +103,7 @@ def _inline(entry: models.TrustRoot, inline: TrustRoot) -> RootSource:
 def _by_hand(material: models.Material) -> TrustRoot:
     if not material.model_fields_set:
         raise MalformedError(Code.MALFORMED, "chains or keys expected, found none")
-    return root.from_material(
+    return byhand.from_material(
         certificate_authorities=material.certificate_authorities,
         transparency_logs=_logs(material.transparency_logs),
         ct_logs=_logs(material.ct_logs),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,12 +22,14 @@ from webhook.policy import source as policies_in
 from webhook.settings import Settings
 from webhook.terminal.facts import Document
 from webhook.terminal.paper import BAD, DIM, GOOD, STRONG, UNSURE, Output, Paper
-from webhook.trust import mirror, root, sources, succession
+from webhook.trust import byhand, mirror, root, sources, succession
+from webhook.trust.byhand import LogKey
 from webhook.trust.mirror import Fetched, Repository
-from webhook.trust.root import Authority, Log, LogKey, RootSource, TrustRoot, Window
+from webhook.trust.root import Authority, Log, RootSource, TrustRoot, Window
 from webhook.trust.sources import TrustSource
 
 AT_HAND, LACKING = 0, 1
+ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)  # what is made of PEM files begins there
 MAX_LINES = 100  # of a file that holds a root in each
 MAX_LINES_BYTES = 16 << 20
 
@@ -65,7 +67,9 @@ def show(file: Path | None, policies: Sequence[Path], configured: Settings, *, o
     if output is Output.JSON:
         paper.document([_document(one) for one in shown])
     else:
-        for one in shown:
+        for number, one in enumerate(shown):
+            if number:
+                paper.blank()
             _write(one, now, paper)
     return AT_HAND if all(one.root is not None for one in shown) else LACKING
 
@@ -110,13 +114,13 @@ def update(
 def assemble(parts: Parts, out: Path, *, paper: Paper) -> int:
     """The PEM files are one trusted_root.json, `out`. Raises: OperatorError."""
     try:
-        document = root.assemble(
-            certificate_authorities=[_load(path, root.MAX_CHAIN_BYTES) for path in parts.fulcio],
+        document = byhand.assemble(
+            certificate_authorities=[_load(path, byhand.MAX_CHAIN_BYTES) for path in parts.fulcio],
             transparency_logs=[
-                LogKey(_load(path, root.MAX_CHAIN_BYTES), url, origin) for path, url, origin in parts.rekor
+                LogKey(_load(path, byhand.MAX_CHAIN_BYTES), url, origin) for path, url, origin in parts.rekor
             ],
-            ct_logs=[LogKey(_load(path, root.MAX_CHAIN_BYTES)) for path in parts.ctfe],
-            timestamp_authorities=[_load(path, root.MAX_CHAIN_BYTES) for path in parts.tsa],
+            ct_logs=[LogKey(_load(path, byhand.MAX_CHAIN_BYTES)) for path in parts.ctfe],
+            timestamp_authorities=[_load(path, byhand.MAX_CHAIN_BYTES) for path in parts.tsa],
             fulcio_url=parts.fulcio_url,
         )
         made = root.parse(document)
@@ -149,20 +153,23 @@ def split(file: Path, index: int | None, out: Path, *, paper: Paper) -> int:
     return AT_HAND
 
 
-def _named(policies: Sequence[Path]) -> list[RootSource]:
+def _named(policies: Sequence[Path]) -> dict[RootSource, list[str]]:
+    """Each root that is named, and the policies that do."""
     if not policies:
-        return [root.PUBLIC_GOOD]
-    loaded = policies_in.load_files(policies)
-    named = [signer.trust_root for policy in loaded.policies for signer in policy.signers if signer.trust_root]
-    return list(dict.fromkeys(named))
+        return {root.PUBLIC_GOOD: []}
+    named: dict[RootSource, list[str]] = {}
+    for policy in policies_in.load_files(policies).policies:
+        for source in dict.fromkeys(signer.trust_root for signer in policy.signers if signer.trust_root):
+            named.setdefault(source, []).append(policy.name)
+    return named
 
 
-def _at_hand(named: Iterable[RootSource], configured: Settings, now: datetime) -> list[Shown]:
+def _at_hand(named: Mapping[RootSource, Sequence[str]], configured: Settings, now: datetime) -> list[Shown]:
     trust = TrustSource(configured.trust, configured.network, observe=_ignore)
     trust.use(named)
     said = {state.source.key: state.describe(now) for state in trust.states}
     shown = []
-    for source in named:
+    for source, policies in named.items():
         demands = ", ".join(
             word
             for word, wanted in (
@@ -173,7 +180,7 @@ def _at_hand(named: Iterable[RootSource], configured: Settings, now: datetime) -
             if wanted
         )
         at_hand = source.inline or trust.current.roots.get(source.key)
-        shown.append(Shown(source.name, said.get(source.key, "in the policy"), at_hand, demands))
+        shown.append(Shown(source.name, said.get(source.key, f"in policy {', '.join(policies)}"), at_hand, demands))
     return shown
 
 
@@ -218,9 +225,10 @@ def _write_entry(entry: Log | Authority, now: datetime, paper: Paper) -> None:
 
 
 def _span(window: Window) -> str:
+    start = f"since {_time(window.start)}" if window.start and window.start > ALWAYS else ""
     if window.end is None:
-        return f"since {_time(window.start)}" if window.start else "always"
-    return f"{_time(window.start) if window.start else 'always'} to {_time(window.end)}"
+        return start or "always"
+    return f"{start.removeprefix('since ')} to {_time(window.end)}" if start else f"until {_time(window.end)}"
 
 
 def _time(moment: datetime) -> str:

@@ -12,32 +12,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from webhook.errors import Code, MalformedError, RejectedError, quote
+from webhook.trust.certificates import UNREADABLE, extension
 from webhook.trust.material import RSA_BITS, RSA_EXPONENTS
 
 MAX_PATH = 8  # certificates, root included; real paths have two to four
-MAX_ISSUER_CHECKS = 64  # real searches take two to five
+MAX_ISSUER_CHECKS = 16  # real searches take two to five; each costs half a millisecond
 
 Path = tuple[x509.Certificate, ...]
-
-# What reading a certificate that loaded may still raise: its names, extensions and keys are parsed when asked for
-UNREADABLE = (
-    ValueError,
-    TypeError,
-    OverflowError,
-    UnsupportedAlgorithm,
-    x509.DuplicateExtension,
-    x509.InvalidVersion,
-    x509.UnsupportedGeneralNameType,
-)
 
 
 @dataclass(slots=True)
@@ -93,6 +82,7 @@ _TIME_STAMPING = {ExtendedKeyUsageOID.TIME_STAMPING, ExtendedKeyUsageOID.ANY_EXT
 
 
 def _check_authority(certificate: x509.Certificate, *, below: int) -> None:
+    check_critical(certificate)
     constraints = extension(certificate, x509.BasicConstraints)
     if constraints is None or not constraints.critical or not constraints.value.ca:
         raise unfit(certificate, "a CA is expected, with critical basic constraints")
@@ -105,6 +95,27 @@ def _check_authority(certificate: x509.Certificate, *, below: int) -> None:
     purposes = extension(certificate, x509.ExtendedKeyUsage)
     if purposes is not None and _TIME_STAMPING.isdisjoint(purposes.value):
         raise unfit(certificate, "its extended key usage excludes timeStamping")
+
+
+_KNOWN = (
+    x509.BasicConstraints,
+    x509.KeyUsage,
+    x509.ExtendedKeyUsage,
+    x509.SubjectAlternativeName,
+    x509.CertificatePolicies,
+)
+
+
+def check_critical(certificate: x509.Certificate) -> None:
+    """RFC 5280 4.2: what is critical and not looked at here may say that the certificate is for something else.
+
+    Raises: RejectedError; any of `UNREADABLE`.
+    """
+    if certificate.version is not x509.Version.v3:
+        return
+    for one in certificate.extensions:
+        if one.critical and not isinstance(one.value, _KNOWN):
+            raise unfit(certificate, f"it has a critical extension {one.oid.dotted_string}, which is not known")
 
 
 # Authorities are few and stay: without this, checking the P-384 of each path anew would cost more than all the rest
@@ -125,19 +136,6 @@ def _issued(subject: x509.Certificate, issuer: x509.Certificate) -> bool:
 def is_affordable(key: rsa.RSAPublicKey) -> bool:
     """A stranger's `key` is of a size and exponent that can be verified with in well under a millisecond."""
     return key.key_size in RSA_BITS and key.public_numbers().e in RSA_EXPONENTS
-
-
-_E = TypeVar("_E", bound=x509.ExtensionType)
-
-
-def extension(certificate: x509.Certificate, kind: type[_E]) -> x509.Extension[_E] | None:
-    """The extension of this `kind`, if there is one. Raises: any of `UNREADABLE`."""
-    if certificate.version is not x509.Version.v3:  # RFC 5280 4.1.2.1: what other versions carry there means nothing
-        return None
-    try:
-        return certificate.extensions.get_extension_for_class(kind)
-    except x509.ExtensionNotFound:
-        return None
 
 
 def unfit(certificate: x509.Certificate, problem: str) -> RejectedError:

@@ -2,15 +2,14 @@
 
 A `TrustRoot` is what a trusted_root.json says, parsed whole or refused; a `RootSource` is where a policy says that one
 comes from, with what must vouch for a signature under it; `Trust` are the roots at hand while one review is judged.
-What one source demands holds for its own material only: roots are never merged. Keys and chains that were handed over
-in PEM, as deployments did before there was such a file, become one first, so that there is one way to be trusted.
+What one source demands holds for its own material only: roots are never merged. Keys and chains in PEM become such a
+document first (`byhand`), so that there is one way to be trusted.
 
 spec: sigstore protobuf-specs, TrustedRoot; protobuf JSON mapping; C2SP signed-note.
 """
 
 from __future__ import annotations
 
-import base64
 import functools
 import hashlib
 import json
@@ -19,18 +18,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from itertools import pairwise
 from typing import NoReturn
 from urllib.parse import urlsplit
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.x509.oid import NameOID
 
 from webhook import untrusted
 from webhook.errors import Code, InconclusiveError, MalformedError, quote
-from webhook.trust import material
+from webhook.trust import certificates, material
 from webhook.trust.material import Hash, PublicKey
 
 MEDIA_TYPES = (
@@ -41,7 +38,6 @@ MAX_ROOT_BYTES = 4 << 20
 MAX_RESTORED = 64
 MAX_ENTRIES = 256  # of each kind: a root that has rotated its keys every month for twenty years
 MAX_CERTIFICATES = 10  # of one chain
-MAX_CHAIN_BYTES = 128 << 10  # of PEM
 LOG_ID_BYTES = 32  # RFC 6962 3.2; C2SP signed-note
 
 
@@ -67,7 +63,7 @@ class Log:
 
     @property
     def host(self) -> str:
-        return _host_of(self.url)
+        return host_of(self.url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +76,18 @@ class Authority:
 
     @property
     def host(self) -> str:
-        return _host_of(self.url)
+        return host_of(self.url)
 
 
-def _host_of(url: str) -> str:
+def key_id(key: PublicKey, name: str = "") -> bytes:
+    """By which entries, promises and notes name the log with this `key`; of the Rekor v2 kind by its `name` too."""
+    if not name or key.algorithm != "Ed25519":
+        return hashlib.sha256(key.spki).digest()  # RFC 6962 3.2
+    raw = key.spki[-32:]  # RFC 8410 4: the last part of the encoding, of fixed length
+    return hashlib.sha256(name.encode() + b"\n\x01" + raw).digest()  # C2SP signed-note, signature types
+
+
+def host_of(url: str) -> str:
     """The host in `url`, or all of it where it is none."""
     try:
         return urlsplit(url).hostname or url
@@ -196,7 +200,7 @@ def _restore(document: bytes) -> TrustRoot:
 _WHAT = "trust root"
 
 # keyDetails: what a key must be, and the hash that signatures with it use where its kind leaves a choice
-_DETAILS: Mapping[str, tuple[str, Hash | None]] = {
+KEY_DETAILS: Mapping[str, tuple[str, Hash | None]] = {
     "PKIX_ECDSA_P256_SHA_256": ("ECDSA P-256", None),
     "PKIX_ECDSA_P384_SHA_384": ("ECDSA P-384", Hash.SHA384),
     "PKIX_ECDSA_P521_SHA_512": ("ECDSA P-521", Hash.SHA512),
@@ -216,8 +220,8 @@ def _log(entry: Mapping[str, object], where: str, notes: list[str]) -> Log | Non
     if len(log_id) != LOG_ID_BYTES:
         _refuse(f"{where}.logId.keyId: {LOG_ID_BYTES} bytes expected, found {len(log_id)}")
     details, tree_hash = _text(key, "keyDetails", f"{where}.publicKey"), _text(entry, "hashAlgorithm", where)
-    if details not in _DETAILS or tree_hash not in ("", "SHA2_256"):
-        unknown = f"keyDetails {quote(details)}" if details not in _DETAILS else f"hashAlgorithm {quote(tree_hash)}"
+    if details not in KEY_DETAILS or tree_hash not in ("", "SHA2_256"):
+        unknown = f"keyDetails {quote(details)}" if details not in KEY_DETAILS else f"hashAlgorithm {quote(tree_hash)}"
         notes.append(f"{where}: {unknown} is not known, this log is not believed")
         return None
     url = _text(entry, "baseUrl", where)
@@ -229,10 +233,10 @@ def _authority(entry: Mapping[str, object], where: str) -> Authority:
     listed = _entries(chain, "certificates", f"{where}.certChain", MAX_CERTIFICATES)
     if not listed:
         _refuse(f"{where}.certChain.certificates: at least one certificate expected")
-    certificates = tuple(_certificate(_bytes(one, "rawBytes", path), f"{path}.rawBytes") for one, path in listed)
+    issuers = tuple(_certificate(_bytes(one, "rawBytes", path), f"{path}.rawBytes") for one, path in listed)
     valid = entry.get("validFor")
     window = Window() if valid is None else _window(untrusted.as_object(valid, where), f"{where}.validFor")
-    return Authority(certificates, window, _text(entry, "uri", where))
+    return Authority(issuers, window, _text(entry, "uri", where))
 
 
 def _window(value: Mapping[str, object], where: str, *, start_required: bool = False) -> Window:
@@ -267,7 +271,7 @@ def _time(value: Mapping[str, object], name: str, where: str) -> datetime | None
 
 
 def _public_key(raw: bytes, details: str, where: str) -> PublicKey:
-    wanted, hash_name = _DETAILS[details]
+    wanted, hash_name = KEY_DETAILS[details]
     try:
         key = serialization.load_der_public_key(raw)
         found = material.public_key(key)
@@ -280,19 +284,16 @@ def _public_key(raw: bytes, details: str, where: str) -> PublicKey:
     return _refuse(f"{where}.publicKey: keyDetails {details} does not fit a key of {found.algorithm}")
 
 
-_UNREADABLE = (ValueError, OverflowError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion)
-
-
 def _certificate(der: bytes, where: str) -> x509.Certificate:
     try:
         certificate = x509.load_der_x509_certificate(der)
         # Parts are read when first looked at: now, where a mistake can still be told to whom it concerns
         _ = (certificate.extensions, certificate.public_key())
         _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
-    except _UNREADABLE as error:
-        raise MalformedError(Code.MALFORMED, f"{where}: not an X.509 certificate in DER as expected") from error
     except x509.UnsupportedGeneralNameType as error:
         raise MalformedError(Code.UNSUPPORTED, f"{where}: a certificate with a kind of name not supported") from error
+    except certificates.UNREADABLE as error:
+        raise MalformedError(Code.MALFORMED, f"{where}: not an X.509 certificate in DER as expected") from error
     return certificate
 
 
@@ -312,138 +313,6 @@ def _fingerprint(document: Mapping[str, object]) -> str:
     except RecursionError:
         _refuse(f"{_WHAT}: nested too deeply")
     return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class LogKey:
-    """A log's public key in PEM, by hand. `origin` only for a log of the Rekor v2 kind: the first line of its
-    checkpoints, `log2025-1.rekor.sigstore.dev`."""
-
-    pem: str | bytes
-    url: str = ""
-    origin: str = ""
-
-
-def from_material(
-    *,
-    certificate_authorities: Sequence[str | bytes] = (),
-    transparency_logs: Sequence[LogKey] = (),
-    ct_logs: Sequence[LogKey] = (),
-    timestamp_authorities: Sequence[str | bytes] = (),
-) -> TrustRoot:
-    """The root that chains and keys in PEM make: each valid for all times, since PEM does not say when.
-
-    A chain is one authority: its root, and intermediates up to it, in one order or the other.
-
-    Raises: MalformedError.
-    """
-    return parse(
-        assemble(
-            certificate_authorities=certificate_authorities,
-            transparency_logs=transparency_logs,
-            ct_logs=ct_logs,
-            timestamp_authorities=timestamp_authorities,
-        )
-    )
-
-
-def assemble(
-    *,
-    certificate_authorities: Sequence[str | bytes] = (),
-    transparency_logs: Sequence[LogKey] = (),
-    ct_logs: Sequence[LogKey] = (),
-    timestamp_authorities: Sequence[str | bytes] = (),
-    fulcio_url: str = "",
-) -> bytes:
-    """The trusted_root.json that `from_material` reads. Raises: MalformedError."""
-    document = {
-        "mediaType": MEDIA_TYPES[0],
-        "tlogs": [_write_log(log, f"transparency log {n}") for n, log in enumerate(transparency_logs, 1)],
-        "certificateAuthorities": [
-            _write_authority(pem, fulcio_url, f"certificate authority {n}")
-            for n, pem in enumerate(certificate_authorities, 1)
-        ],
-        "ctlogs": [_write_log(log, f"certificate transparency log {n}") for n, log in enumerate(ct_logs, 1)],
-        "timestampAuthorities": [
-            _write_authority(pem, "", f"timestamp authority {n}") for n, pem in enumerate(timestamp_authorities, 1)
-        ],
-    }
-    return json.dumps(document, indent=2).encode() + b"\n"
-
-
-_ALWAYS = {"start": "1970-01-01T00:00:00Z"}
-_DETAILS_OF = {algorithm: details for details, (algorithm, _) in _DETAILS.items()}
-
-
-def _write_log(log: LogKey, where: str) -> dict[str, object]:
-    try:
-        key = material.parse_public_key(log.pem)
-    except MalformedError as error:
-        raise MalformedError(error.code, f"{where}: {error.detail}") from error
-    return {
-        "baseUrl": log.url or (f"https://{log.origin}" if log.origin else ""),
-        "hashAlgorithm": "SHA2_256",
-        "publicKey": {
-            "rawBytes": _base64(key.spki),
-            "keyDetails": _DETAILS_OF.get(key.algorithm, "PKCS1_RSA_PKCS1V5"),
-            "validFor": _ALWAYS,
-        },
-        "logId": {"keyId": _base64(_log_id(key, log.origin))},
-    }
-
-
-def _log_id(key: PublicKey, origin: str) -> bytes:
-    if not origin or key.algorithm != "Ed25519":
-        return hashlib.sha256(key.spki).digest()  # RFC 6962 3.2
-    raw = key.spki[-32:]  # RFC 8410 4: the last part of the encoding, of fixed length
-    return hashlib.sha256(origin.encode() + b"\n\x01" + raw).digest()  # C2SP signed-note, signature types
-
-
-def _write_authority(pem: str | bytes, url: str, where: str) -> dict[str, object]:
-    chain = _chain(pem, where)
-    name = {
-        part: attributes[0].value
-        for part, oid in (("organization", NameOID.ORGANIZATION_NAME), ("commonName", NameOID.COMMON_NAME))
-        if (attributes := chain[-1].subject.get_attributes_for_oid(oid))
-    }
-    return {
-        "subject": {"organization": "", "commonName": where, **name},  # other programs insist on both
-        "uri": url,
-        "certChain": {
-            "certificates": [{"rawBytes": _base64(one.public_bytes(serialization.Encoding.DER))} for one in chain]
-        },
-        "validFor": _ALWAYS,
-    }
-
-
-def _chain(pem: str | bytes, where: str) -> list[x509.Certificate]:
-    data = pem.encode() if isinstance(pem, str) else pem
-    if len(data) > MAX_CHAIN_BYTES:
-        _refuse(f"{where}: {len(data)} bytes, at most {MAX_CHAIN_BYTES} are read", Code.LIMIT_EXCEEDED)
-    if b"PRIVATE KEY" in data:
-        _refuse(f"{where}: there is a private key in it; certificates only expected")
-    try:
-        chain = x509.load_pem_x509_certificates(data)
-    except ValueError as error:
-        raise MalformedError(Code.MALFORMED, f"{where}: certificates in PEM expected") from error
-    if len(chain) > MAX_CERTIFICATES:
-        _refuse(f"{where}: {len(chain)} certificates, at most {MAX_CERTIFICATES} are read", Code.LIMIT_EXCEEDED)
-    for ordered in (chain, chain[::-1]):
-        if all(_issued(one, issuer) for one, issuer in pairwise(ordered)):
-            return ordered
-    return _refuse(f"{where}: its certificates are no chain; give each authority's chain by itself, its root last")
-
-
-def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
-        return False
-    return True
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
 
 
 # Protobuf JSON mapping: null is the same as absent, and absent the same as empty

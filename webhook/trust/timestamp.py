@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from webhook.errors import Code, CountersignError, RejectedError, quote
-from webhook.trust import path
+from webhook.trust import certificates, path
 from webhook.trust import token as tokens
 from webhook.trust.token import MAX_TOKEN_BYTES, Token, parse_response, parse_token
 
@@ -48,14 +48,16 @@ def verify(
 ) -> Timestamp:
     """`token` is over `message`, made by a certificate with a path to one of `roots`; by `signer`, where it is given.
 
-    A `signer` need not be in the token. Of several signers in the token, one that is right is enough.
+    A `signer` need not be in the token, and its issuers are among `intermediates`. Of several signers in the token, one
+    that is right is enough.
 
     Raises: RejectedError: `time_invalid` when the token does not hold, or a certificate was not valid at its time,
     `untrusted_material` when its signer is nobody to be believed; MalformedError: `malformed` for what was signed,
     `limit_exceeded` for a search among too many issuers.
     """
     _check_imprint(token, message)
-    known = (*intermediates, *token.certificates)
+    # Who names the signer names its issuers too: nothing that a stranger put into the token is searched then
+    known = intermediates if signer is not None else (*intermediates, *token.certificates)
     search = path.Search(roots, known)
     problem: CountersignError = _wrong("it has no signer")
     for one in token.signers:
@@ -63,7 +65,7 @@ def verify(
             chain = _verify_signer(one, token, known if signer is None else [signer], search, pinned=signer is not None)
         except CountersignError as error:
             problem = error
-        except path.UNREADABLE as error:
+        except certificates.UNREADABLE as error:
             problem = _untrusted(f"a certificate cannot be read: {type(error).__name__}")
         else:
             return Timestamp(token.claimed_time, token.claimed_accuracy, chain)
@@ -138,13 +140,13 @@ _LEAF_CURVES = ("secp256r1", "secp384r1", "secp521r1")
 
 
 def _check_leaf(certificate: x509.Certificate, *, pinned: bool) -> None:
-    constraints = path.extension(certificate, x509.BasicConstraints)
-    if constraints is not None and constraints.value.ca:
+    path.check_critical(certificate)
+    if certificates.is_authority(certificate):
         raise path.unfit(certificate, "a CA signs no timestamps")
-    usage = path.extension(certificate, x509.KeyUsage)  # critical is expected, and not demanded
+    usage = certificates.extension(certificate, x509.KeyUsage)  # critical is expected, and not demanded
     if usage is None or not _only_signs(usage.value):
         raise path.unfit(certificate, "the key usage digitalSignature is expected, and at most contentCommitment more")
-    purposes = path.extension(certificate, x509.ExtendedKeyUsage)
+    purposes = certificates.extension(certificate, x509.ExtendedKeyUsage)
     if purposes is None or list(purposes.value) != [ExtendedKeyUsageOID.TIME_STAMPING]:
         raise path.unfit(certificate, "the extended key usage timeStamping is expected, alone")
     # RFC 3161 2.3. GitHub's was not critical; who pins this very certificate as an authority has said what it is for

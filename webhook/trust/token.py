@@ -21,7 +21,8 @@ from webhook.errors import Code, MalformedError
 
 MAX_TOKEN_BYTES = 64 << 10
 MAX_CERTIFICATES = 20  # real tokens have up to five
-MAX_SIGNERS = 16  # RFC 3161 2.4.2 wants one; each costs the check of a signature
+MAX_SIGNERS = 4  # RFC 3161 2.4.2 wants one; each costs the check of a signature
+MAX_ATTRIBUTES = 32  # of each signer; real ones have four to seven
 MAX_ACCURACY_SECONDS = 86_400  # real ones are at most a few; callers add it to times
 
 SHA256 = "2.16.840.1.101.3.4.2.1"
@@ -264,7 +265,10 @@ def _signers(infos: TLV) -> tuple[Signer, ...]:
 
 
 def _signer(info: _SignerInfo) -> Signer:
-    attributes = [_whole(one) for one in info.signed_attributes or ()]
+    listed = info.signed_attributes or []
+    if len(listed) > MAX_ATTRIBUTES:
+        raise _too_many("signed attributes", len(listed), MAX_ATTRIBUTES)
+    attributes = [_whole(one) for one in listed]
     sid = info.sid
     return Signer(
         version=info.version,
