@@ -15,11 +15,13 @@ from tests.cluster.cluster import Cluster
 
 pytestmark = pytest.mark.cluster
 
-OWN_LAYERS_MAX_BYTES = 120_000_000  # uncompressed, without those of the base image
+OWN_LAYERS_MAX_BYTES = 130_000_000  # uncompressed, without those of the base image
 # Looks around and tries to write, as whoever has broken into the process would.
 PROBE = """
 import importlib.util, json, os, pathlib, shutil, sys
 import webhook.errors
+import webhook.cosign.crosscheck, webhook.trust.tuf  # what is imported last, or elsewhere, is there too
+from webhook.policy import cel
 
 def writes(directory):
     try:
@@ -28,6 +30,8 @@ def writes(directory):
     except OSError:
         return False
 
+AT = "2026-11-21T12:00:00Z"
+CONDITION = "timestamp(predicate.at).getFullYear() == 2026 && predicate.by.all(one, one.matches('^c[a-z]$'))"
 installers = ["pip", "ensurepip", "setuptools", "pkg_resources", "wheel"]
 programs = ["pip", "pip3", "cc", "gcc", "c99", "ld", "make", "git"]
 print(json.dumps({
@@ -37,6 +41,8 @@ print(json.dumps({
     "writable": [path for path in ["/", "/opt/countersign", "/etc", "/tmp", "/var/tmp"] if writes(path)],
     "prefix": sys.prefix,
     "compiled": pathlib.Path(webhook.errors.__cached__).exists() and pathlib.Path(json.__cached__).exists(),
+    "condition": cel.compile_text(CONDITION).evaluate({"predicate": {"at": AT, "by": ["ci"]}}),
+    "extensions": importlib.util.find_spec("cel_expr_python.ext") is not None,
     "arenas": os.environ["MALLOC_ARENA_MAX"],
 }))
 """
@@ -75,6 +81,10 @@ def test_it_runs_its_own_environment_from_bytecode(found: Mapping[str, Any]) -> 
     assert found["prefix"] == "/opt/countersign"
     assert found["compiled"]
     assert found["arenas"] == "2"
+
+
+def test_conditions_need_none_of_the_extensions_that_are_left_out(found: Mapping[str, Any]) -> None:
+    assert (found["condition"], found["extensions"]) == (True, False)
 
 
 def test_help_is_told_on_a_read_only_root(cluster: Cluster, found: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ import signal
 import socket
 import ssl
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -356,6 +357,94 @@ async def test_a_root_that_a_new_policy_names_is_read(tmp_path: Path) -> None:
                 await asyncio.sleep(0.05)
 
 
+async def test_off_dials_nothing(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        host = f"127.0.0.1:{listener.getsockname()[1]}"
+        trust = Trust(tuf_mirror=f"http://{host}", tuf_hosts=(host,), refresh_interval=None, reload_interval=0.01)
+        async with serving(tmp_path, Settings(trust=trust, policy=Policy(reload_interval=0.01))) as webhook:
+            name_repository(
+                next((tmp_path / "policies").iterdir()), f"http://{host}/corp", b'{"signed":{"_type":"root"}}'
+            )
+            async with asyncio.timeout(30):
+                while not await notes(webhook, f"trust-root tuf http://{host}/corp"):
+                    await asyncio.sleep(0.01)
+            told = await notes(webhook, "trust-root")
+            await asyncio.sleep(0.1)  # many rounds of the task that would ask
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    assert told["trust-root public-good"] == "shipped with this version"
+    assert "not at hand; refresh is off, and nothing was kept" in told.values()
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])
+async def test_a_look_under_way_ends_with_the_server(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary, asked = tmp_path / "tmp", threading.Event()
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    repository = TUFRepository()
+    with serving_tuf(repository, stall=threading.Event(), asked=asked) as url:
+        hosts = url.removeprefix("http://")
+        async with running(tmp_path, TRUST_REFRESH=60, TUF_HOSTS=hosts, POLICY_RELOAD_INTERVAL=0.05) as webhook:
+            name_repository(next((tmp_path / "policies").iterdir()), url, repository.root)
+            assert await asyncio.to_thread(asked.wait, 30)
+            [child] = children(webhook.process.pid)
+            webhook.process.send_signal(signal.Signals[name])
+            async with asyncio.timeout(5):
+                await webhook.process.wait()
+                while child in processes():
+                    await asyncio.sleep(0.01)
+    assert name == "SIGKILL" or not list(temporary.iterdir())
+
+
+ENDS = {
+    "asked": [signal.SIGTERM],
+    "asked-twice": [signal.SIGINT, signal.SIGINT],
+    "killed": [signal.SIGKILL],
+}
+
+
+@pytest.mark.parametrize("signals", ENDS.values(), ids=ENDS)
+async def test_a_worker_is_there_before_it_is_needed_and_ends_with_the_server(
+    tmp_path: Path, signals: list[signal.Signals]
+) -> None:
+    delay = 300 if len(signals) == 2 else 0
+    async with running(tmp_path, POLICY_RELOAD_INTERVAL=0.05, SHUTDOWN_DELAY=delay) as webhook:
+        assert not children(webhook.process.pid), "a key needs none"
+        trust_identity(next((tmp_path / "policies").iterdir()))
+        async with asyncio.timeout(30):
+            while not (workers := children(webhook.process.pid)):
+                await asyncio.sleep(0.01)
+        for one in signals:
+            webhook.process.send_signal(one)
+            await asyncio.sleep(0.1)  # two of a kind at once are one
+        await webhook.ended()
+        async with asyncio.timeout(5):
+            while workers & processes():
+                await asyncio.sleep(0.01)
+
+
+def children(parent: int) -> set[str]:
+    return set(Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="ascii").split())
+
+
+def processes() -> set[str]:
+    """All that run. Who has ended, and was not asked how by whoever took it over, does not."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if path.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0] != "Z":
+                found.add(path.parent.name)
+    return found
+
+
+async def notes(webhook: Serving, prefix: str) -> dict[str, str]:
+    told = (await webhook.operations.get("/readyz?verbose")).json()["notes"]
+    return {name: str(text) for name, text in told.items() if name.startswith(prefix)}
+
+
 async def note(webhook: Serving, root: str) -> str:
     """What is said of a trust root to whoever asks."""
     told = (await webhook.operations.get("/readyz?verbose")).json()
@@ -365,6 +454,20 @@ async def note(webhook: Serving, root: str) -> str:
 def demand_log(path: Path) -> None:
     document = json.loads(path.read_bytes())
     document["spec"]["trustedKeys"][0]["requireLog"] = True
+    path.write_text(json.dumps(document))
+
+
+def name_repository(path: Path, url: str, root: bytes) -> None:
+    document = json.loads(path.read_bytes())
+    document["spec"]["trustRoots"] = [{"name": "corp", "tuf": {"mirror": url, "root": root.decode()}}]
+    document["spec"]["trustedKeys"][0]["trustRoot"] = "corp"
+    path.write_text(json.dumps(document))
+
+
+def trust_identity(path: Path) -> None:
+    document = json.loads(path.read_bytes())
+    identity = {"name": "ci", "issuer": "https://issuer.example.com", "subject": "https://ci.example.com/build"}
+    document["spec"]["keyless"] = [identity]
     path.write_text(json.dumps(document))
 
 

@@ -189,6 +189,13 @@ def _mirror(text: str) -> str:
     return text
 
 
+def _tuf_hosts(text: str) -> tuple[str, ...]:
+    hosts = tuple(entry.lower().removesuffix(":443") for entry in _list(text))
+    if not all(map(_HOST.fullmatch, hosts)):
+        _expect("`host` or `host:port` of TUF repositories")
+    return hosts
+
+
 def _boolean(text: str) -> bool:
     if text not in ("true", "false"):
         _expect("`true` or `false`")
@@ -259,6 +266,7 @@ _VARIABLES: Mapping[str, tuple[str, str, _Convert]] = {
     "COUNTERSIGN_TRUST_CACHE": ("trust", "cache", Path),
     "COUNTERSIGN_TUF_MIRROR": ("trust", "tuf_mirror", _mirror),
     "COUNTERSIGN_TUF_ROOT": ("trust", "tuf_root", Path),
+    "COUNTERSIGN_TUF_HOSTS": ("trust", "tuf_hosts", _tuf_hosts),
     "COUNTERSIGN_REGISTRIES": ("registry", "hosts", lambda text: load_registries(Path(text))),
     "COUNTERSIGN_DOCKER_CONFIG": ("registry", "docker_config", Path),
     "COUNTERSIGN_CA_FILE": ("network", "ca_file", Path),

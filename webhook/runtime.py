@@ -170,9 +170,8 @@ class Service:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="work"))
         parts = self.parts
         parts.source.load()
-        watchers = [
-            asyncio.create_task(work) for work in (parts.source.watch(), parts.certificate.watch(), parts.trust.watch())
-        ]
+        works = parts.source.watch(), parts.certificate.watch(), parts.trust.watch(), _warm_when_needed(parts)
+        watchers = [asyncio.create_task(work) for work in works]
         try:
             async with server.running(*self._operations), server.running(*self._admission):
                 ready()
@@ -243,6 +242,23 @@ def _stop_or_exit(stop: asyncio.Event) -> None:
     if stop.is_set():
         os._exit(1)  # asked twice: what is in flight is given up
     stop.set()
+
+
+async def _warm_when_needed(parts: Parts) -> None:
+    """Once a policy needs a worker, one is started before the first evidence is found."""
+    while True:
+        if _needs_worker(parts.source.current):
+            parts.workers.warm()
+            return
+        await asyncio.sleep(parts.settings.policy.reload_interval)
+
+
+def _needs_worker(policies: PolicySet) -> bool:
+    return any(
+        any(signer.kind is SignerKind.KEYLESS for signer in policy.signers)
+        or any(rule.attestations for rule in policy.rules)
+        for policy in policies.policies
+    )
 
 
 def _roots_of(policies: PolicySet) -> tuple[RootSource, ...]:

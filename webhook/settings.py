@@ -114,6 +114,7 @@ class Trust:
     refresh_interval: float | None = 24 * 3600.0  # with a tenth of jitter; None: nothing is ever fetched
     tuf_mirror: str | None = None  # asked instead of the public-good repository
     tuf_root: Path | None = None  # its root.json, where it is not the public-good one
+    tuf_hosts: tuple[str, ...] = ()  # `host[:port]` of others that policies may name though they are not public
     cache: Path | None = None  # where what was fetched outlives the process
     first_refresh: float = 10.0  # after start, at least; at most three times that
     retry_interval: float = 60.0  # after a failure; doubled at each further one, up to an hour

@@ -14,6 +14,7 @@ import pytest
 from tests.policy.documents import KEYS, NOW, policy, without_permission
 from webhook import settings
 from webhook.errors import OperatorError
+from webhook.policy.model import PolicySet
 from webhook.policy.source import MAX_FILES, DirectorySource, load_files, parse_baseline
 from webhook.policy.syntax.mistakes import PolicyErrors
 
@@ -87,6 +88,25 @@ def test_settled_files_are_not_read_again(tmp_path: Path) -> None:
     directory = source(tmp_path)
     first = directory.load()
     assert directory.load().policies[0] is first.policies[0]
+
+
+def test_a_set_comes_into_force_once_all_else_is_ready_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("webhook.policy.source.SETTLED_NS", -(10**12))
+    told: list[list[str]] = []
+
+    def prepare(new: PolicySet) -> None:
+        told.append([one.name for one in new.policies])
+        assert directory.current.policies == ()
+        if len(told) == 1:
+            raise OSError("not ready")
+
+    write(tmp_path / "a.yaml", policy("a"))
+    directory = DirectorySource(settings.Policy(directory=tmp_path), before=prepare, clock=lambda: NOW)
+    with pytest.raises(OSError, match="not ready"):
+        directory.load()
+    assert names(directory) == []
+    directory.load()
+    assert (names(directory), told) == (["a"], [["a"], ["a"]])
 
 
 @pytest.mark.parametrize("text", [BROKEN, "", "\t", "a: &a [*a]\n", "#" * (1 << 20) + "\n"],

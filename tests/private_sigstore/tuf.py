@@ -85,12 +85,21 @@ class TUFRepository:
 
 @contextmanager
 def serving(
-    repository: TUFRepository, *, stall: threading.Event | None = None, tls: ssl.SSLContext | None = None
+    repository: TUFRepository,
+    *,
+    stall: threading.Event | None = None,
+    asked: threading.Event | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[str]:
-    """The URL under which `repository` is served; with `stall` nothing is answered until it is set."""
+    """The URL under which `repository` is served; with `stall` nothing is answered until it is set.
+
+    `asked` is set when the first request has arrived.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if asked is not None:
+                asked.set()
             if stall is not None:
                 stall.wait(30)
             found = repository.files.get(self.path)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
+import socket
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,9 +21,10 @@ from tests.private_sigstore.tuf import TARGET, TUFRepository, serving
 from webhook import settings
 from webhook.errors import Code, InconclusiveError, MalformedError
 from webhook.tls import Authority
-from webhook.trust import mirror, root
+from webhook.trust import mirror, root, tuf
 from webhook.trust.mirror import Fetched, Repository
 
+ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 DOCUMENT = mirror.packaged_document()
 DAY = timedelta(days=1)
@@ -46,7 +50,8 @@ def url(repository: TUFRepository) -> Iterator[str]:
 
 async def look(url: str, begin: bytes, directory: Path, **network: object) -> Fetched:
     configured = settings.Network(**network)  # type: ignore[arg-type]
-    return await mirror.fetch(Repository(url, begin), directory, network=configured, seconds=30, now=NOW)
+    repository = Repository(url, begin, listed=True)
+    return await mirror.fetch(repository, directory, network=configured, seconds=30, now=NOW)
 
 
 async def test_what_a_repository_vouches_for_is_had(repository: TUFRepository, url: str, tmp_path: Path) -> None:
@@ -67,6 +72,17 @@ async def test_keys_are_rotated_by_a_new_root(repository: TUFRepository, url: st
     repository.publish(changed())
     for directory in ("seen-before", "new"):
         assert (await look(url, repository.root, tmp_path / directory)).document == changed()
+
+
+async def test_a_repository_that_rotates_without_end_is_followed_so_far(
+    repository: TUFRepository, url: str, tmp_path: Path
+) -> None:
+    for _ in range(tuf.MAX_ROOTS + 10):
+        repository.rotate("snapshot")
+    repository.publish(DOCUMENT)  # signed by the last key
+    with pytest.raises(InconclusiveError, match="UnsignedMetadata"):
+        await look(url, repository.root, tmp_path)
+    assert len(list((tmp_path / "metadata" / "root_history").iterdir())) == tuf.MAX_ROOTS + 1
 
 
 def expire(repository: TUFRepository) -> None:
@@ -187,11 +203,10 @@ async def test_a_mirror_that_is_down(repository: TUFRepository, tmp_path: Path) 
 
 async def test_a_slow_mirror_ends_with_its_time(repository: TUFRepository, tmp_path: Path) -> None:
     begin = time.monotonic()
-    with (
-        serving(repository, stall=threading.Event()) as url,
-        pytest.raises(InconclusiveError, match=r"longer than 1 s"),
-    ):
-        await mirror.fetch(Repository(url, repository.root), tmp_path, network=settings.Network(), seconds=1, now=NOW)
+    with serving(repository, stall=threading.Event()) as url:
+        slow = Repository(url, repository.root, listed=True)
+        with pytest.raises(InconclusiveError, match=r"longer than 1 s"):
+            await mirror.fetch(slow, tmp_path, network=settings.Network(), seconds=1, now=NOW)
     assert time.monotonic() - begin < 20
 
 
@@ -206,8 +221,75 @@ async def test_a_cancelled_look_leaves_no_process(repository: TUFRepository, tmp
         assert not _children()
 
 
-def _children() -> list[str]:
-    return Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii").split()
+def _children(parent: int | None = None) -> list[str]:
+    pid = parent or os.getpid()
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+
+
+ASKER = """
+import asyncio, datetime, pathlib, sys
+from webhook import settings
+from webhook.trust import mirror
+url, root, directory = sys.argv[1:]
+repository = mirror.Repository(url, pathlib.Path(root).read_bytes(), listed=True)
+now = datetime.datetime.now(datetime.UTC)
+asyncio.run(mirror.fetch(repository, pathlib.Path(directory), network=settings.Network(), seconds=600, now=now))
+"""
+
+
+async def test_a_look_ends_with_whoever_asked_however_that_ended(repository: TUFRepository, tmp_path: Path) -> None:
+    (tmp_path / "root.json").write_bytes(repository.root)
+    asked = threading.Event()
+    with serving(repository, stall=threading.Event(), asked=asked) as url:
+        arguments = (url, str(tmp_path / "root.json"), str(tmp_path / "in"))
+        asker = await asyncio.create_subprocess_exec(sys.executable, "-c", ASKER, *arguments, cwd=ROOT)
+        assert await asyncio.to_thread(asked.wait, 30)
+        [child] = _children(asker.pid)
+        limits = Path(f"/proc/{child}/limits").read_text(encoding="ascii")
+        assert f"Max address space {tuf.MAX_MEMORY_BYTES} " in " ".join(limits.split())
+        asker.send_signal(signal.SIGKILL)
+        await asker.wait()
+        async with asyncio.timeout(5):  # below the time that the client waits for a socket
+            while _is_alive(child):
+                await asyncio.sleep(0.01)
+
+
+def _is_alive(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+STRANGE = {
+    "loopback": ("https://127.0.0.1:{port}", "no name of the public DNS"),
+    "loopback-6": ("https://[::1]:{port}", "no name of the public DNS"),
+    "plain-http": ("http://127.0.0.1:{port}", "no name of the public DNS"),
+    "localhost": ("http://localhost:{port}", "no name of the public DNS"),
+    "number": ("https://2130706433:{port}", "no name of the public DNS"),
+    "metadata": ("https://169.254.169.254", "no name of the public DNS"),
+    "private": ("https://10.0.0.1", "no name of the public DNS"),
+    "in-the-cluster": ("https://kubernetes.default.svc", "no name of the public DNS"),
+    "one-label": ("https://vault", "no name of the public DNS"),
+}
+
+
+@pytest.mark.parametrize(("url", "said"), STRANGE.values(), ids=STRANGE)
+async def test_a_host_that_no_operator_named_is_public(url: str, said: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        asked = Repository(url.format(port=listener.getsockname()[1]), b"{}")
+        with pytest.raises(InconclusiveError, match=said) as caught:
+            await mirror.fetch(asked, tmp_path / "in", network=settings.Network(), seconds=30, now=NOW)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    assert caught.value.code is Code.TRUST_UNAVAILABLE
+    assert "COUNTERSIGN_TUF_HOSTS" in caught.value.detail
+
+
+async def test_no_operator_can_list_the_metadata_service(tmp_path: Path) -> None:
+    with pytest.raises(InconclusiveError, match=r"169\.254\.169\.254 is a link-local address.* no setting allows it"):
+        await look("https://169.254.169.254", TUFRepository().root, tmp_path)
 
 
 async def test_the_proxy_is_asked_and_its_password_is_in_no_message(repository: TUFRepository, tmp_path: Path) -> None:

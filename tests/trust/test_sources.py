@@ -9,7 +9,10 @@ import asyncio
 import json
 import logging
 import os
+import shutil
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -23,6 +26,7 @@ from tests.private_sigstore.tuf import TUFRepository, serving
 from webhook import settings
 from webhook.errors import Code, InconclusiveError, OperatorError
 from webhook.trust import mirror, root, sources, succession
+from webhook.trust.mirror import Repository
 from webhook.trust.root import PUBLIC_GOOD, RootKind, RootSource
 from webhook.trust.sources import TrustSource
 
@@ -70,7 +74,13 @@ def configured(repository: TUFRepository, url: str, tmp_path: Path) -> settings.
     """The public-good repository is a mirror of ours, and trust in it begins with our root."""
     begin = tmp_path / "root.json"
     begin.write_bytes(repository.root)
-    return settings.Trust(directory=tmp_path / "roots", tuf_mirror=url, tuf_root=begin, cache=tmp_path / "cache")
+    return settings.Trust(
+        directory=tmp_path / "roots",
+        tuf_mirror=url,
+        tuf_root=begin,
+        tuf_hosts=(url.removeprefix("http://"),),
+        cache=tmp_path / "cache",
+    )
 
 
 def make(configured: settings.Trust, *, now: datetime = NOW, observe: Counted | None = None) -> TrustSource:
@@ -295,7 +305,96 @@ async def test_a_mirror_of_a_policy_is_asked_at_once_and_forgotten_with_it(
     await source.refresh(0.0)
     assert source.current.root_of(named) == root.parse(later())
     source.use([])
+    assert [state.source for state in source.states] == [PUBLIC_GOOD]
+    assert source.current.root_of(named) == root.parse(later()), "reviews that began before need it"
+    await source.refresh()
+    source.use([named])
+    assert source.current.root_of(named) == root.parse(later()), "an edit was taken back"
+    source.use([])
+    source._forget(time.monotonic() + sources.LEFT_SECONDS - 60)
+    assert named.key in source.current.roots
+    source._forget(time.monotonic() + sources.LEFT_SECONDS + 1)
+    source.load()
     assert named.key not in source.current.roots
+    assert [path.name for path in configured.cache.iterdir()] == [Repository(url, repository.root).folder]  # type: ignore[union-attr]
+
+
+def test_few_are_kept_of_those_that_were_named(configured: settings.Trust) -> None:
+    source = make(configured)
+    for number in range(2 * sources.LEFT_MAX):
+        write(configured, SHIPPED, f"{number}.json")
+        source.use([file_source(f"{number}.json")])
+    source.load()
+    assert len(source.current.roots) == sources.LEFT_MAX + 2
+    assert f"file {2 * sources.LEFT_MAX - 2}.json" in source.current.roots, "the latest"
+
+
+async def test_a_host_that_only_a_policy_names_is_not_dialled(
+    configured: settings.Trust, repository: TUFRepository, url: str
+) -> None:
+    named = mirror_source(url, repository)
+    source = make(replace(configured, tuf_hosts=("tuf.corp", "127.0.0.1")))  # listed for another port
+    source.use([PUBLIC_GOOD, named])
+    await source.refresh()
+    assert "COUNTERSIGN_TUF_HOSTS does not list it" in said(source, named.key)
+    with pytest.raises(InconclusiveError, match="no name of the public DNS"):
+        source.current.root_of(named)
+    assert source.current.root_of(PUBLIC_GOOD) == root.parse(later()), "the operator's own mirror is on loopback too"
+
+
+async def test_a_problem_of_a_root_that_nobody_needs_is_none(
+    configured: settings.Trust, repository: TUFRepository
+) -> None:
+    repository.files.clear()
+    source = make(configured)
+    await source.refresh()
+    assert "not refreshed" in said(source)
+    source.use([INLINE])
+    assert said(source) == "shipped with this version"
+    source.use([PUBLIC_GOOD])
+    assert "not refreshed" in said(source)
+
+
+async def test_a_root_that_reviews_wait_for_is_asked_first(
+    configured: settings.Trust, repository: TUFRepository, url: str
+) -> None:
+    counted = Counted()
+    source = make(configured, observe=counted)
+    named = mirror_source(f"{url}/", repository)
+    source.use([PUBLIC_GOOD, named])
+    await source.refresh()
+    assert [key for key, _ in counted] == [named.key, PUBLIC_GOOD.key]
+
+
+async def test_folders_of_repositories_that_were_named_once_do_not_pile_up(
+    configured: settings.Trust, repository: TUFRepository, url: str, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    (cache / "mine").mkdir(parents=True)
+    once = [Repository(f"{url}/{number}", b"") for number in range(2 * mirror.UNUSED_MAX)]
+    for number, one in enumerate(once):
+        (cache / one.folder / "metadata").mkdir(parents=True)
+        os.utime(cache / one.folder, (number, number))
+    source = make(configured)
+    source.use([mirror_source(url, repository)])
+    await source.refresh()
+    left = {path.name for path in cache.iterdir()}
+    assert left == {
+        "mine",
+        Repository(url, repository.root).folder,
+        *(one.folder for one in once[-mirror.UNUSED_MAX :]),
+    }
+
+
+def test_use_is_whole_or_not_at_all(configured: settings.Trust, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(configured, SHIPPED)
+    source = make(configured)
+    with monkeypatch.context() as patched:
+        patched.setattr(root, "parse", lambda data: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            source.use([file_source()])
+    source.use([file_source()])
+    assert source.current.root_of(file_source()) == root.parse(SHIPPED)
 
 
 async def test_more_mirrors_than_are_asked_leave_the_rest(
@@ -306,6 +405,8 @@ async def test_more_mirrors_than_are_asked_leave_the_rest(
     source.use([mirror_source(url, repository), mirror_source(f"{url}/", repository)])
     await source.refresh()
     assert [key for key, _ in counted] == [f"tuf {url}"]
+    with pytest.raises(InconclusiveError, match="2 repositories are named, and the first 1 asked"):
+        source.current.root_of(mirror_source(f"{url}/", repository))
 
 
 async def test_failures_are_retried_sooner_than_a_day_and_ever_later(
@@ -398,6 +499,37 @@ def test_links_of_a_config_map_stay_in_the_folder(configured: settings.Trust) ->
     source = make(configured)
     source.use([file_source()])
     assert source.current.root_of(file_source()) == root.parse(SHIPPED)
+
+
+def test_a_volume_that_is_swapped_again_and_again_never_takes_the_root_away(configured: settings.Trust) -> None:
+    volume, over = configured.directory, threading.Event()
+
+    def swap(generation: int) -> None:
+        """As the kubelet does it: the new folder, the link over the old one, and then the old folder goes."""
+        new = volume / f"..{generation}"
+        new.mkdir(parents=True)
+        (new / "corp.json").write_bytes(SHIPPED if generation % 2 else later())
+        (volume / "..next").symlink_to(new.name)
+        (volume / "..next").replace(volume / "..data")
+        shutil.rmtree(volume / f"..{generation - 1}", ignore_errors=True)
+
+    def swap_all() -> None:
+        for generation in range(1, 500):
+            swap(generation)
+        over.set()
+
+    swap(0)
+    (volume / "corp.json").symlink_to("..data/corp.json")
+    source = make(configured)
+    source.use([file_source()])
+    swapping = threading.Thread(target=swap_all)
+    swapping.start()
+    gone = 0
+    while not over.is_set():
+        source.load()
+        gone += file_source().key not in source.current.roots
+    swapping.join()
+    assert gone == 0
 
 
 def test_a_root_in_the_policy_needs_nothing() -> None:

@@ -106,9 +106,10 @@ class DirectorySource:
             if _look_again(self._configured.directory) == signature:
                 break
         self._files = files
-        self._signature = signature if _is_settled(signature, started) else None
         problems = {name: file.problem for name, file in files.items() if file.problem}
-        return self._swap(self._make_set(problems, [name for name, file in files.items() if file.good is None]))
+        new = self._swap(self._make_set(problems, [name for name, file in files.items() if file.good is None]))
+        self._signature = signature if _is_settled(signature, started) else None  # last: what failed is tried again
+        return new
 
     async def watch(self) -> None:
         """Loads again and again, until cancelled."""

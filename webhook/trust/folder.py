@@ -20,6 +20,7 @@ from webhook.trust import root
 from webhook.trust.root import MAX_ROOT_BYTES, TrustRoot
 
 SETTLED_NS = 2_000_000_000  # a file changed later than this before it was read may change again with the same stamp
+ATTEMPTS = 100
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
 
 
@@ -37,17 +38,27 @@ def read(directory: Path, name: str, before: File) -> File:
     """The file as it is now, `before` being what was known of it; blocking."""
     if not PLAIN_NAME.fullmatch(name):
         return File(problem=f"a plain file name expected, found {quote(name, max_chars=60)}")
-    started = time.time_ns()
+    missed: set[Path] = set()
     try:
-        path = _inside(directory, name)
-        stamp = _stamp(path)
-        if stamp == before.stamp:
-            return before
-        data = _read(path)
-    except FileNotFoundError:
-        return File(problem=f"there is no file {name} in {directory}")
+        # A ConfigMap volume may be swapped, and its old files go, between a look at the link and one at the file:
+        # then the link leads elsewhere
+        while (path := _inside(directory, name)) not in missed and len(missed) < ATTEMPTS:
+            try:
+                return _read_now(path, name, before)
+            except FileNotFoundError:
+                missed.add(path)
     except OSError as error:
         return replace(before, problem=f"file {name}: {(error.strerror or str(error)).lower()}", stamp=())
+    return File(problem=f"there is no file {name} in {directory}")
+
+
+def _read_now(path: Path, name: str, before: File) -> File:
+    """Raises: OSError."""
+    started = time.time_ns()
+    stamp = _stamp(path)
+    if stamp == before.stamp:
+        return before
+    data = _read(path)
     content, settled = hashlib.sha256(data).hexdigest(), stamp if _is_settled(stamp, started) else ()
     if content == before.content:
         return replace(before, stamp=settled)

@@ -3,9 +3,10 @@
 The child verifies by TUF from the root.json with which trust begins; what it hands back is parsed here, and only a
 whole trust root is returned. A directory keeps the metadata between two looks, which is what an older state of the
 repository is told by; it must be writable by Countersign alone. The last good document lies beside it for the next
-start. The server process never imports the client.
+start. Whoever writes a policy names a host that is dialled, so it is a public one unless an operator listed it. The
+server process never imports the client.
 
-spec: The Update Framework; the child's side is `tuf`.
+spec: The Update Framework; RFC 6890, on what is dialled; the child's side is `tuf`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ import hashlib
 import ipaddress
 import json
 import os
+import re
+import shutil
 import sys
 import tempfile
+from collections.abc import Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
@@ -26,8 +30,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import webhook
-from webhook import settings, untrusted
-from webhook.errors import Code, InconclusiveError, MalformedError, OperatorError, quote
+from webhook import addresses, settings, untrusted
+from webhook.errors import Code, InconclusiveError, MalformedError, OperatorError, RejectedError, quote
 from webhook.network import Network
 from webhook.trust import root
 from webhook.trust.root import MAX_ROOT_BYTES, TrustRoot
@@ -37,17 +41,23 @@ MAX_URL_CHARS = 2048
 MAX_TUF_ROOT_BYTES = 512 << 10
 MAX_ANSWER_BYTES = 2 * MAX_ROOT_BYTES  # base64 and what stands around it
 LAST_GOOD = "last-good.json"
+UNUSED_MAX = 8  # directories that are kept of repositories which nobody names now
 
+_FOLDER = re.compile("[0-9a-f]{32}")
 # What the child is told of our environment: where the system's authorities are, if not where they are expected
 _PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """`root` is the root.json with which trust in it begins."""
+    """`root` is the root.json with which trust in it begins.
+
+    `listed`: an operator names its host, which may have a private or a loopback address.
+    """
 
     url: str
     root: bytes
+    listed: bool = False
 
     @property
     def folder(self) -> str:
@@ -94,6 +104,15 @@ def url_problem(text: str) -> str:
     return ""
 
 
+def authority(url: str) -> str:
+    """`host[:port]` of a repository, as an operator lists it: in lower case, without the port that goes without saying.
+
+    `url` is one to which `url_problem` has no objection.
+    """
+    parts = urlsplit(url)
+    return parts.netloc.lower().removesuffix(":443" if parts.scheme == "https" else ":80")
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -119,6 +138,8 @@ async def fetch(
 def _prepare(repository: Repository, directory: Path, network: settings.Network) -> bytes:
     if problem := url_problem(repository.url):
         raise _unavailable(f"{quote(repository.url)}: {problem}")
+    if not repository.listed:
+        _check_host(urlsplit(repository.url).hostname or "")
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         (directory / "metadata").mkdir(mode=0o700, exist_ok=True)
@@ -129,18 +150,27 @@ def _prepare(repository: Repository, directory: Path, network: settings.Network)
         raise _unavailable(f"{directory}: {error.strerror}") from error
 
 
+def _check_host(host: str) -> None:
+    try:
+        addresses.check_name(host)
+    except RejectedError as error:
+        problem = "is no name of the public DNS, and COUNTERSIGN_TUF_HOSTS does not list it"
+        raise _unavailable(f"host {quote(host, max_chars=80)} {problem}") from error
+
+
 def _request(repository: Repository, directory: Path, network: settings.Network) -> bytes:
     url = urlsplit(repository.url)
     proxy = Network(network).proxy(url.scheme, url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
     return json.dumps(
         {
             "url": repository.url,
+            "listed": repository.listed,
             "directory": str(directory.absolute()),
             "root": base64.b64encode(repository.root).decode("ascii"),
             "proxy": str(proxy or ""),  # may hold a password: neither argument nor environment
             "ca_file": str(network.ca_file.absolute()) if network.ca_file else "",
         }
-    ).encode()
+    ).encode()  # one line: whatever is a line's end stands escaped in it
 
 
 async def _ask(request: bytes, directory: Path, seconds: float) -> bytes:
@@ -179,9 +209,8 @@ async def _talk(child: asyncio.subprocess.Process, request: bytes) -> bytes:
     assert child.stdin is not None
     assert child.stdout is not None
     with contextlib.suppress(ConnectionError):  # it ended early: its status says so
-        child.stdin.write(request)
+        child.stdin.write(request + b"\n")  # and no end: the child would take it for ours
         await child.stdin.drain()
-    child.stdin.close()
     parts, size = [], 0
     while part := await child.stdout.read(64 << 10):
         parts.append(part)
@@ -240,6 +269,17 @@ def kept(directory: Path) -> Fetched | None:
     except (ValueError, OverflowError) as error:
         raise MalformedError(Code.MALFORMED, f"{what}: a time expected in `fetched`") from error
     return Fetched(root.parse(document), document, at)
+
+
+def prune(directory: Path, in_use: Set[str]) -> None:
+    """Of the repositories' folders in `directory` few besides those `in_use` are left: each edit may have made one."""
+    try:
+        unused = [path for path in directory.iterdir() if _FOLDER.fullmatch(path.name) and path.name not in in_use]
+        unused.sort(key=lambda path: path.lstat().st_mtime, reverse=True)
+    except OSError:
+        return  # whatever it is, who writes there next will say so
+    for path in unused[UNUSED_MAX:]:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _unavailable(problem: str) -> InconclusiveError:

@@ -3,7 +3,8 @@
 A `TrustSource` is told which roots the policies name (`use`), reads files when they change, and asks repositories in
 the background (`watch`): nothing is ever fetched for a review, which takes the snapshot `current`. A refresh that
 fails, or brings less than a whole root, changes nothing but the problem that is told: the last good root stays, and
-no age ends it, since only the windows in it say what was valid when. A file that is gone takes its root along.
+no age ends it, since only the windows in it say what was valid when. A file that is gone takes its root along. A root
+that no policy names any more stays for a while: reviews that began before need it, and an edit may be taken back.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from pathlib import Path
 
 from webhook import settings
@@ -30,6 +30,8 @@ from webhook.trust.root import PUBLIC_GOOD, RootKind, RootSource, Trust, TrustRo
 log = logging.getLogger(__name__)
 
 RETRY_MAX = 3600.0  # seconds
+LEFT_SECONDS = 600.0  # for which a root stays that no policy names any more
+LEFT_MAX = 32  # of them
 
 Observer = Callable[[str, str], None]  # the key of a root, and what became of its refresh: `success` or `failure`
 
@@ -76,6 +78,7 @@ class TrustSource:
         self._files: dict[str, folder.File] = {}
         self._due: dict[str, float] = {}  # monotonic
         self._failures: dict[str, int] = {}
+        self._left: dict[str, float] = {}  # monotonic: until when those stay that no policy names any more
         shipped = State(PUBLIC_GOOD, packaged(), "shipped with this version")
         self._states: Mapping[str, State] = {PUBLIC_GOOD.key: self._restored(shipped, self._public_good)}
         self._named: frozenset[str] = frozenset()
@@ -89,7 +92,11 @@ class TrustSource:
     @property
     def states(self) -> tuple[State, ...]:
         """Every source in use, the public-good instance first, which is always there."""
-        return tuple(self._states.values())
+        named, states = self._named, self._states
+        # What became of the last look is of no concern where nobody asks for the next
+        public_good = states[PUBLIC_GOOD.key]
+        first = public_good if PUBLIC_GOOD.key in named else replace(public_good, problem="")
+        return first, *(state for key, state in states.items() if key in named and key != PUBLIC_GOOD.key)
 
     def use(self, sources: Iterable[RootSource]) -> None:
         """The policies in force name `sources`; those of them that are files have been read."""
@@ -97,18 +104,18 @@ class TrustSource:
         with self._lock:
             if named.keys() == self._named:
                 return
-            self._named = frozenset(named)
-            self._states = {
-                key: self._states.get(key) or self._begin(source)
-                for key, source in {PUBLIC_GOOD.key: PUBLIC_GOOD, **named}.items()
-            }
-            self._files = {key: file for key, file in self._files.items() if key in named}
-            self._due = {key: due for key, due in self._due.items() if key in named}
+            wanted = {PUBLIC_GOOD.key: PUBLIC_GOOD, **named}
+            states = {key: self._states.get(key) or self._begin(source) for key, source in wanted.items()}
+            until = time.monotonic() + LEFT_SECONDS
+            self._left = {key: self._left.get(key, until) for key in self._states if key not in states}
+            self._states = {**states, **{key: self._states[key] for key in self._left}}
             self._load_files()
+            self._named = frozenset(named)
 
     def load(self) -> None:
         """Files that changed have been read again."""
         with self._lock:
+            self._forget(time.monotonic())
             self._load_files()
 
     async def watch(self) -> None:
@@ -125,7 +132,13 @@ class TrustSource:
         """Every repository that policies name and that was due at `moment`, in monotonic time, has been asked once."""
         if self._configured.refresh_interval is None:
             return
-        for state, repository in self._repositories():
+        found, most = self._repositories(), self._configured.mirrors_max
+        for state, _ in found[most:]:
+            if state.root is None:
+                left_out = replace(state, problem=f"{len(found)} repositories are named, and the first {most} asked")
+                await asyncio.to_thread(self._settle, left_out)
+        # Reviews wait for those that are not at hand
+        for state, repository in sorted(found[:most], key=lambda one: one[0].root is not None):
             key = state.source.key
             if self._due.setdefault(key, self._first_due(state)) <= moment:
                 problem = await self._ask(state, repository)
@@ -146,17 +159,17 @@ class TrustSource:
         await self.refresh(time.monotonic())
 
     def _repositories(self) -> list[tuple[State, Repository]]:
-        named = [state for state in self.states if state.source.key in self._named]
-        found = ((state, self._repository(state.source)) for state in named)
-        asked = ((state, repository) for state, repository in found if repository is not None)
-        return list(islice(asked, self._configured.mirrors_max))
+        named = self._named
+        found = ((state, self._repository(state.source)) for key, state in self._states.items() if key in named)
+        return [(state, repository) for state, repository in found if repository is not None]
 
     def _repository(self, source: RootSource) -> Repository | None:
         match source.kind:
             case RootKind.BUILT_IN:
                 return self._public_good
             case RootKind.TUF:
-                return Repository(source.url, source.tuf_root)
+                listed = mirror.authority(source.url) in self._configured.tuf_hosts
+                return Repository(source.url, source.tuf_root, listed)
         return None
 
     async def _ask(self, state: State, repository: Repository) -> str:
@@ -191,6 +204,8 @@ class TrustSource:
         """Where the client may write: the cache, or else a temporary directory while this process lives."""
         if self._directory is None or not self._directory.is_dir():
             self._directory = _writable(self._configured.cache) or _make_temporary()
+        in_use = {repository.folder for state in self.states if (repository := self._repository(state.source))}
+        mirror.prune(self._directory, in_use)
         return self._directory
 
     def _keep(self, fetched: Fetched, repository: Repository) -> None:
@@ -236,6 +251,15 @@ class TrustSource:
             interval = min(interval, RETRY_MAX, self._configured.retry_interval * 2 ** min(failures - 1, 10))
         return interval * random.uniform(0.9, 1.1)  # noqa: S311
 
+    def _forget(self, now: float) -> None:
+        latest = sorted(self._left.items(), key=lambda item: item[1])[-LEFT_MAX:]
+        stay = {key: until for key, until in latest if until > now}
+        for key in self._left.keys() - stay.keys():
+            self._states = {name: state for name, state in self._states.items() if name != key}
+            for known in (self._files, self._due, self._failures):
+                known.pop(key, None)
+        self._left = stay
+
     def _load_files(self) -> None:
         directory = self._configured.directory
         for key, state in self._states.items():
@@ -275,10 +299,10 @@ def public_good(configured: settings.Trust) -> Repository:
     if problem := mirror.url_problem(url):
         raise OperatorError(f"COUNTERSIGN_TUF_MIRROR: {problem}")
     if configured.tuf_root is None:
-        return Repository(url, mirror.packaged_tuf_root())
+        return Repository(url, mirror.packaged_tuf_root(), listed=True)
     if configured.tuf_mirror is None:
         raise OperatorError("COUNTERSIGN_TUF_ROOT: it is for a repository of your own, name it: COUNTERSIGN_TUF_MIRROR")
-    return Repository(url, _load_tuf_root(configured.tuf_root))
+    return Repository(url, _load_tuf_root(configured.tuf_root), listed=True)
 
 
 def _load_tuf_root(path: Path) -> bytes:

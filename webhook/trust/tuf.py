@@ -2,21 +2,24 @@
 
 One request is read from standard input, one answer written to standard output; `mirror` is at the other end. The
 library and the TLS world that it brings along cost memory and start-up time that a server should not carry for one
-look a day, and whatever a repository does to it ends with this process. It is the library with which sigstore's own
-clients look: asked directly, since sigstore's interface wants a signing configuration beside the root, which private
-repositories lack, and hands out no bytes. No name in a repository's metadata becomes a path: one target of a fixed
-name is asked for, and it is written to one fixed place.
+look a day, and whatever a repository does to it ends with this process, which ends with its parent at the latest. It
+is the library with which sigstore's own clients look: asked directly, since sigstore's interface wants a signing
+configuration beside the root, which private repositories lack, and hands out no bytes. No name in a repository's
+metadata becomes a path: one target of a fixed name is asked for, and it is written to one fixed place.
 
-spec: The Update Framework, detailed client workflow.
+spec: The Update Framework, detailed client workflow; RFC 6890, on what is dialled.
 """
 
 from __future__ import annotations
 
 import base64
+import ipaddress
 import json
 import os
+import resource
 import ssl
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -27,10 +30,16 @@ from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater
 from urllib3.exceptions import HTTPError
 
+from webhook import addresses
 from webhook.trust.root import MAX_ROOT_BYTES
 
 TARGET = "trusted_root.json"
 MAX_DOWNLOAD_BYTES = 8 << 20  # whatever signed metadata says of the length of the next
+# What one repository may lay down on disk: some 20 MiB, of which an honest one takes a hundredth
+MAX_ROOTS = 64  # since the root.json with which trust begins; the public-good instance makes three a year
+MAX_METADATA_ROOT_BYTES = 128 << 10
+MAX_DELEGATIONS = 1
+MAX_MEMORY_BYTES = 512 << 20  # of address space; a look takes 50 MiB
 SOCKET_TIMEOUT = 10.0  # seconds; for all of it, the parent has a limit
 NICENESS = 10  # reviews go first
 
@@ -83,7 +92,12 @@ def look(request: Mapping[str, str]) -> dict[str, str]:
             target_dir=str(directory),
             target_base_url=request["url"].rstrip("/") + "/targets/",
             fetcher=Fetcher(_pool(request)),
-            config=UpdaterConfig(app_user_agent="countersign"),
+            config=UpdaterConfig(
+                max_root_rotations=MAX_ROOTS,
+                max_delegations=MAX_DELEGATIONS,
+                root_max_length=MAX_METADATA_ROOT_BYTES,
+                app_user_agent="countersign",
+            ),
             bootstrap=base64.b64decode(request["root"]),
         )
         updater.refresh()
@@ -122,10 +136,44 @@ def _describe(error: BaseException) -> str:
     return said if cause is error else f"{said}: {str(cause)[-150:]}"
 
 
+def guard(*, listed: bool) -> None:
+    """From now on this process dials no address that it may not, whatever a name leads to; `listed` by an operator."""
+
+    def judge(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "socket.connect" and (problem := _refusal(arguments[1], listed=listed)):
+            raise PermissionError(problem)
+
+    sys.addaudithook(judge)
+
+
+def _refusal(endpoint: object, *, listed: bool) -> str:
+    text = str(endpoint[0]).partition("%")[0] if isinstance(endpoint, tuple) else ""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return "no address of the internet"
+    if problem := addresses.refusal(address, private=True, loopback=True):
+        return f"{text} is {problem}"
+    if listed or addresses.refusal(address, private=False, loopback=False) is None:
+        return ""
+    return f"{text} is a private or loopback address: COUNTERSIGN_TUF_HOSTS does not list its host"
+
+
+def _end_with_parent() -> None:
+    """Waits for the parent to end, however it does: its end of the pipe is then closed."""
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    os._exit(1)
+
+
 def main() -> int:
     """One request was answered."""
     os.nice(NICENESS)
-    request = json.loads(sys.stdin.buffer.read())
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
+    request = json.loads(sys.stdin.buffer.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if not request["proxy"]:  # else the operator named whom we dial
+        guard(listed=bool(request["listed"]))
     sys.stdout.write(json.dumps(look(request)))
     return 0
 
