@@ -124,7 +124,9 @@ class Keyless(_Fields):
 
 
 class TUFRepository(_Fields):
-    mirror: Mirror = Field(description="The https URL of the repository.")
+    mirror: Mirror = Field(
+        description="The https URL of the repository; COUNTERSIGN_TUF_HOSTS must list a host that is not public."
+    )
     root: Text = Field(description="Its root.json, with which trust in it begins.")
 
 
