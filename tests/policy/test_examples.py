@@ -27,6 +27,7 @@ EXPECTED_FINDINGS = {
     "digest-only.yaml": [],
     "github-attestation.yaml": ["tags_allowed"],
     "keyless.yaml": ["tags_allowed"],
+    "private-sigstore.yaml": ["tags_allowed"],
     "sbom.yaml": ["tags_allowed"],
     "slsa-provenance.yaml": ["tags_allowed"],
     "smallest.yaml": ["tags_allowed"],

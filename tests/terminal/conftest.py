@@ -84,6 +84,12 @@ async def shelf(tmp_path: Path, commands: Commands) -> AsyncIterator[Shelf]:
         yield Shelf(host, {case.name: case for case in cases}, key, stored, commands)
 
 
+def is_documented(field: str) -> bool:
+    """Whether docs/verify.md speaks of that field of the document."""
+    text = (Path(__file__).parents[2] / "docs" / "verify.md").read_text()
+    return f"`{field}`" in text or f"`{field}[]`" in text
+
+
 def policy(name: str = "production", key: signing.SigningKey = TRUSTED, **fields: str) -> str:
     """A policy that trusts `key` under the name release; `fields` are further lines of its spec."""
     lines = "".join(f"  {field}: {value}\n" for field, value in ({"mode": "enforce"} | fields).items())

@@ -163,10 +163,13 @@ def test_all_that_a_rule_demands_is_told(commands: Commands, demanding: Path) ->
         (
             "ci       subjectGlob 'https://github.com/acme/api/**', "
             "issuer 'https://token.actions.githubusercontent.com', buildTrigger 'push', "
-            "by public-good (built-in; log, SCT)"
+            "trust root public-good (built-in; demands log, SCT)"
         ),
         f"release  ECDSA P-256 sha256:{FINGERPRINT}",
-        "own      subject 'bot@example.com', issuer 'https://oidc.example.com', by internal (file; log, timestamp)",
+        (
+            "own      subject 'bot@example.com', issuer 'https://oidc.example.com', "
+            "trust root internal (file; demands log, timestamp)"
+        ),
         "signed along: env=prod",
         "signed at most 90d ago",
         "rules[0].attestations[0]: https://cosign.sigstore.dev/attestation/vuln/v1 by own",
@@ -192,7 +195,7 @@ def test_a_key_whose_log_is_demanded_says_which(commands: Commands, tmp_path: Pa
     path = tmp_path / "logged.yaml"
     path.write_text(policy() + "      requireLog: true\n")
     told = commands.run("policy", "explain", "nginx", "-p", path)
-    assert f"sha256:{FINGERPRINT}, logged in public-good (built-in; log, SCT)" in told.out
+    assert f"sha256:{FINGERPRINT}, logged in public-good (built-in; demands log, SCT)" in told.out
 
 
 def test_json_holds_all_that_a_rule_demands(commands: Commands, demanding: Path) -> None:

@@ -54,6 +54,34 @@ def test_a_terminal_gets_long_lines_folded(monkeypatch: pytest.MonkeyPatch, widt
     assert shown[1].startswith("    word")
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        pytest.param("layer " + "a" * 32, ["  layer " + "a" * 32], id="just-fits"),
+        pytest.param("layer " + "a" * 33, ["  layer", "    " + "a" * 33], id="just-does-not"),
+    ],
+)
+def test_what_fits_into_a_line_stays_in_one(monkeypatch: pytest.MonkeyPatch, text: str, shown: list[str]) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "40")
+    file = io.StringIO()
+    Paper(file).line(text, indent=2, hang=2)
+    assert [line.rstrip() for line in file.getvalue().splitlines()] == shown
+
+
+def test_the_lines_of_a_tree_go_through_folds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("TERM", "dumb")
+    file = io.StringIO()
+    Paper(file).line("word " * 16, guide="│   ", hang=2)
+    first, *rest = file.getvalue().splitlines()
+    assert "│   word" in first
+    assert rest
+    assert all("│" in line and "  word" in line for line in rest)
+
+
 def test_colours_are_for_terminals_that_want_them(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b" not in written("good")
     monkeypatch.setenv("FORCE_COLOR", "1")

@@ -103,7 +103,7 @@ class _Examined:
     def _prove_identity(self, candidate: Candidate, identity: Identity, signer: Signer) -> tuple[Proof, Said]:
         leaf, source = candidate.leaf, signer.trust_root
         if leaf is None or source is None:
-            raise MalformedError(Code.UNSUPPORTED, "a signature made with a key, for which no identity is asked")
+            raise MalformedError(Code.UNSUPPORTED, "made with a key, and this signer is an identity")
         claims = self._once("claims", lambda: certificate.claims_of(leaf))
         if mismatch := identity.mismatch(claims):
             raise RejectedError(Code.IDENTITY_MISMATCH, mismatch)
@@ -160,7 +160,7 @@ def _verify_beside(candidate: Candidate, form: Form, key: PublicKey) -> None:
     if candidate.leaf is None:
         return
     if form is Form.BUNDLE:
-        raise MalformedError(Code.UNSUPPORTED, "a bundle made with a certificate, for which no key is asked")
+        raise MalformedError(Code.UNSUPPORTED, "made with a certificate, and this signer is a key")
     if candidate.leaf.key.spki != key.spki:
         raise RejectedError(Code.SIGNATURE_INVALID, f"annotation {legacy.CERTIFICATE}: not a certificate of the {key}")
 

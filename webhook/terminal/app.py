@@ -1,4 +1,4 @@
-"""The command line: `verify`, `discover`, `demo`, `policy lint` and `policy explain`: options, help texts, exit codes.
+"""The command line: `verify`, `discover`, `demo`, `policy`, `trust-root`: options, help texts, exit codes.
 
 `serve` is listed for the overview: the entry point hands it to the server before this module is imported, since a
 server needs neither a command line nor a terminal. Here options become values, and the modules beside this one do the
@@ -57,7 +57,7 @@ Examples:
   countersign policy explain ghcr.io/acme/shop:1.4 --namespace shop --policy policies/production.yaml""",
 )
 app.add_typer(policy_app, name="policy")
-app.add_typer(trust_app.app, name="trust-root")
+app.add_typer(trust_app.app, name="trust-root", short_help="See, refresh and make Sigstore trust roots.")
 
 ImageArgument = Annotated[
     str, typer.Argument(metavar="IMAGE", help="The image, as a pod would name it.", show_default=False)
@@ -161,8 +161,9 @@ def _show_help(context: typer.Context) -> int:
 Examples:
   countersign verify ghcr.io/acme/shop:1.4 --key release.pub
   countersign verify ghcr.io/acme/shop:1.4 --policy production.yaml --namespace shop
-  countersign verify ghcr.io/acme/shop:1.4 --certificate-oidc-issuer https://accounts.google.com \\
-    --certificate-identity release@acme.example
+  countersign verify ghcr.io/acme/shop:1.4 \\
+    --certificate-oidc-issuer https://token.actions.githubusercontent.com \\
+    --certificate-identity https://github.com/acme/shop/.github/workflows/release.yml@refs/heads/main
   countersign verify ghcr.io/acme/shop@sha256:... --key release.pub --output json | jq .verdict
   countersign verify registry.corp:5000/shop:1.4 --key release.pub --insecure-registry registry.corp:5000
 
@@ -176,22 +177,25 @@ def verify(
         typer.Option("--key", "-k", metavar="FILE", help="A public key that is trusted (repeatable)."),
     ] = None,
     certificate_identity: Annotated[
-        str | None, typer.Option("--certificate-identity", metavar="NAME", help="Whom a certificate must name.")
+        str | None,
+        typer.Option("--certificate-identity", metavar="NAME", help="Whom a certificate must name, letter by letter."),
     ] = None,
     certificate_identity_regexp: Annotated[
         str | None,
-        typer.Option("--certificate-identity-regexp", metavar="RE2", help="The same, of which all must match."),
+        typer.Option("--certificate-identity-regexp", metavar="RE2", help="The same by a pattern of the whole name."),
     ] = None,
     certificate_oidc_issuer: Annotated[
-        str | None, typer.Option("--certificate-oidc-issuer", metavar="URL", help="Who must have said so.")
+        str | None, typer.Option("--certificate-oidc-issuer", metavar="URL", help="Who must vouch for that name.")
     ] = None,
     certificate_oidc_issuer_regexp: Annotated[
         str | None,
-        typer.Option("--certificate-oidc-issuer-regexp", metavar="RE2", help="The same, of which all must match."),
+        typer.Option("--certificate-oidc-issuer-regexp", metavar="RE2", help="The same by a pattern of the whole URL."),
     ] = None,
     trusted_root: Annotated[
         Path | None,
-        typer.Option("--trusted-root", metavar="FILE", help="A Sigstore instance's trusted_root.json; else public."),
+        typer.Option(
+            "--trusted-root", metavar="FILE", help="The trusted_root.json that certifies it; else the public one."
+        ),
     ] = None,
     policy: PolicyOption = None,
     namespace: NamespaceOption = "default",

@@ -6,20 +6,26 @@ verified, and what cannot be read is said to be so. Whoever wants to know what i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from webhook.cosign import attestation, bundle, certificate, legacy
+from webhook.cosign.candidate import Candidate
 from webhook.cosign.certificate import Leaf
+from webhook.cosign.log import MAX_TIME
 from webhook.errors import CountersignError
 from webhook.evidence import places
 from webhook.evidence.inventory import BUILDKIT_ATTESTATION, BUILDKIT_TYPE, Item, Shelf
-from webhook.evidence.model import BUNDLE_PREFIX, DSSE_ENVELOPE, IN_TOTO, SIGN_PREDICATE, Form
+from webhook.evidence.model import BUNDLE_PREFIX, DSSE_ENVELOPE, IN_TOTO, SIGN_PREDICATE, Evidence, Form
+from webhook.trust import token
 
 BUILDKIT_DIGEST = "vnd.docker.reference.digest"
 BUILDKIT_PREDICATE = "in-toto.io/predicate-type"  # of a layer
+MAX_TYPE_CHARS = 1024  # as long as a policy may demand one
 A_KEY = "a key"
 ANOTHER = "attestation"  # of a type that has no name here
 UNREADABLE = "a certificate that cannot be read"
@@ -70,6 +76,36 @@ class Claims:
     about: str = ""
     unsigned: bool = False
     unreadable: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hearsay:
+    """What a signature says of itself: `valid` is the window of its certificate, `logged` are indices and times of log
+    entries, `stamped` the times of timestamps. What it does not say, or not readably, is empty."""
+
+    predicate_type: str = ""
+    issuer: str = ""
+    subjects: tuple[str, ...] = ()
+    valid: tuple[datetime, datetime] | None = None
+    logged: tuple[tuple[int, datetime | None], ...] = ()
+    stamped: tuple[datetime, ...] = ()
+
+
+def heard(evidence: Evidence) -> Hearsay | None:
+    """What `evidence` says of itself; `None` where it says nothing, or nothing that can be read."""
+    try:
+        candidate = _candidate(evidence)
+    except CountersignError:
+        return None
+    said = Hearsay(
+        predicate_type=_predicate_type(candidate),
+        valid=_window(candidate.leaf) if candidate.leaf else None,
+        logged=tuple((entry.log_index, _moment(entry.integrated_time)) for entry in candidate.entries),
+        stamped=tuple(_stamped(candidate)),
+    )
+    if candidate.leaf is not None:
+        said = _with_names(said, candidate.leaf)
+    return None if said == Hearsay() else said
 
 
 def of(item: Item, shelf: Shelf) -> Claims:
@@ -126,12 +162,55 @@ def _of_bundle(payload: bytes, predicate_type: str, created: str) -> Claims:
     try:
         found = bundle.parse(payload)
         if found.envelope is not None:
-            predicate_type = attestation.parse_statement(found.envelope.payload).predicate_type
+            predicate_type = attestation.parse_statement(found.envelope.payload).predicate_type[:MAX_TYPE_CHARS]
     except CountersignError as error:
         return Claims(_sigstore(predicate_type), predicate_type, created=created, unreadable=error.detail)
     return Claims(
         _sigstore(predicate_type), predicate_type, A_KEY if found.leaf is None else _named(found.leaf), created
     )
+
+
+def _candidate(evidence: Evidence) -> Candidate:
+    match evidence.form:
+        case Form.LEGACY:
+            return legacy.parse_signature(evidence)
+        case Form.DSSE:
+            return legacy.parse_attestation(evidence)
+        case Form.BUNDLE:
+            return bundle.parse_image_signature(evidence.payload)
+
+
+def _predicate_type(candidate: Candidate) -> str:
+    if candidate.payload is None:
+        return ""
+    try:
+        return attestation.parse_statement(candidate.payload).predicate_type[:MAX_TYPE_CHARS]
+    except CountersignError:
+        return ""
+
+
+def _with_names(said: Hearsay, leaf: Leaf) -> Hearsay:
+    try:
+        claims = certificate.claims_of(leaf)
+    except CountersignError:
+        return said
+    return replace(said, issuer=claims.issuer, subjects=tuple(name for _, name in claims.subjects))
+
+
+def _window(leaf: Leaf) -> tuple[datetime, datetime]:
+    return leaf.certificate.not_valid_before_utc, leaf.certificate.not_valid_after_utc
+
+
+def _moment(seconds: int) -> datetime | None:
+    return datetime.fromtimestamp(seconds, UTC) if 0 < seconds <= MAX_TIME else None
+
+
+def _stamped(candidate: Candidate) -> Iterator[datetime]:
+    for stamp in candidate.timestamps:
+        try:
+            yield token.parse_response(stamp).claimed_time
+        except CountersignError:
+            continue
 
 
 def _sigstore(predicate_type: str) -> str:

@@ -85,9 +85,8 @@ def _write(image: Reference, found: Inventory, paper: Paper) -> None:
     paper.line((image.text, STRONG))
     paper.line(("digest ", DIM), str(found.digest), indent=2)
     paper.line(("kind   ", DIM), _kind(found.image), indent=2)
-    hearsay = "it is what the registry lists, and what things say of themselves."
+    hearsay = "it is what the registry lists, and what things say of themselves; countersign verify does"
     paper.line(("Nothing here was verified: ", UNSURE), hearsay, indent=2, hang=2)
-    paper.line("To verify it: ", (f"countersign verify {image.text} --key FILE", STRONG), indent=2, hang=2)
     for place in found.found:
         if place.shelf is not Shelf.PLATFORMS or isinstance(found.image, Index):
             paper.blank()
@@ -131,11 +130,11 @@ def _write_item(item: Item, told: Claims, shelf: Shelf, at: tuple[str, bool], wi
     below = guide + (GAP if last else BAR)
     facts = f"{_sized(item.size):>9}  {claims.short(item.listed.digest)}"
     paper.line((guide + (ELBOW if last else TEE), DIM), f"{told.what:<{width}}  ", (facts, DIM), hang=len(below))
-    within = (below + (BAR if item.nested or item.missing else GAP), DIM)
+    within = below + (BAR if item.nested or item.missing else GAP)
     for text in _remarks(told):
-        paper.line(within, (text, DIM), hang=len(below) + 4)
+        paper.line((text, DIM), guide=within, hang=2)
     for trouble in _troubles(item, told):
-        paper.line(within, (trouble, BAD), hang=len(below) + 4)
+        paper.line((trouble, BAD), guide=within, hang=2)
     _write_items(item.nested, item.missing, shelf, below, paper)
 
 

@@ -164,12 +164,12 @@ def _material(signer: Signer) -> str:
     if isinstance(material, PublicKey):
         shown = f"{material.algorithm} sha256:{material.fingerprint}"
         return f"{shown}, logged in {_root(root)}" if signer.require_log and root else shown
-    return f"{material}, by {_root(root)}" if root else str(material)
+    return f"{material}, trust root {_root(root)}" if root else str(material)
 
 
 def _root(root: RootSource) -> str:
     wanted = {"log": root.require_log, "SCT": root.require_sct, "timestamp": root.require_timestamp}
-    return f"{root.name} ({root.kind}; {', '.join(name for name, demanded in wanted.items() if demanded)})"
+    return f"{root.name} ({root.kind}; demands {', '.join(name for name, demanded in wanted.items() if demanded)})"
 
 
 def _conditions(rule: Rule) -> Iterator[str]:

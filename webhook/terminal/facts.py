@@ -5,9 +5,12 @@ Fields are added, never renamed or removed, within one major version. spec: docs
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from webhook.evidence.model import Outcome, Proof
 from webhook.policy import reasons
-from webhook.policy.decision import AttestationLine, PolicyDecision
+from webhook.policy.decision import AttestationLine, PolicyDecision, Weighed
+from webhook.terminal.claims import Hearsay
 from webhook.terminal.findings import Run, Signature
 from webhook.trust.material import PublicKey
 
@@ -70,7 +73,39 @@ def _signature(signature: Signature) -> Document:
         "layer": str(evidence.layer),
         "media_type": evidence.media_type,
         "outcomes": [_outcome(outcome) for outcome in signature.outcomes],
+        "demands": [_weighed(weighed) for weighed in signature.weighed],
+        "unverified": _hearsay(signature.hearsay) if signature.hearsay else None,
     }
+
+
+def _weighed(weighed: Weighed) -> Document:
+    signer, condition = weighed.outcome.signer, weighed.demand.condition
+    return {
+        "label": weighed.demand.label,
+        "signer": signer.name if signer else None,
+        "condition": condition.text if condition else None,
+        "code": weighed.code,
+        "detail": weighed.detail,
+        "at": weighed.at.isoformat() if weighed.at else None,
+        "saw": _saw(weighed.saw),
+    }
+
+
+def _hearsay(hearsay: Hearsay) -> Document:
+    start, end = hearsay.valid or (None, None)
+    return {
+        "predicate_type": hearsay.predicate_type or None,
+        "issuer": hearsay.issuer or None,
+        "subjects": list(hearsay.subjects),
+        "not_before": start.isoformat() if start else None,
+        "not_after": end.isoformat() if end else None,
+        "log_entries": [{"index": index, "at": at.isoformat() if at else None} for index, at in hearsay.logged],
+        "timestamps": [at.isoformat() for at in hearsay.stamped],
+    }
+
+
+def _saw(saw: Iterable[tuple[str, str]]) -> list[Document]:
+    return [{"part": part, "value": value} for part, value in saw]
 
 
 def _outcome(outcome: Outcome) -> Document:
@@ -112,5 +147,5 @@ def _attestation(line: AttestationLine) -> Document:
         "predicate_type": line.predicate_type,
         "code": line.code,
         "detail": line.detail,
-        "saw": [{"part": part, "value": value} for part, value in line.saw],
+        "saw": _saw(line.saw),
     }

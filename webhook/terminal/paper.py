@@ -16,6 +16,7 @@ from rich.text import Text
 GOOD, BAD, UNSURE, DIM, STRONG = "green", "red", "yellow", "dim", "bold"
 PLAIN = str.maketrans({"✓": "+", "✗": "x", "…": "...", "├": "|", "└": "`", "│": "|", "─": "-"})
 FOLD_AT = 120  # wider text is hard to read, however wide the window
+NARROWEST = 20
 
 
 class Output(StrEnum):
@@ -34,17 +35,26 @@ class Paper:
     def __init__(self, file: TextIO) -> None:
         self._console = Console(file=file, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
-    def line(self, *parts: Part, indent: int = 0, hang: int = 0) -> None:
-        """One line; folded on a terminal, where what follows the first fold is indented by `hang` more."""
+    def line(self, *parts: Part, indent: int = 0, hang: int = 0, guide: str = "") -> None:
+        """One line; folded on a terminal, where what follows the first fold is indented by `hang` more.
+
+        `guide` stands before each, in the place of an indent: the lines of a tree.
+        """
         text = Text.assemble(*(self._printable(part) for part in parts), no_wrap=True)
+        start = Text(self._fit(guide), DIM) if guide else Text(" " * indent)
         if not self._console.is_terminal:
-            self._console.print(Text(" " * indent) + text)
+            self._console.print(start + text)
             return
-        width = max(min(self._console.width, FOLD_AT) - indent - hang, 20)
-        first, *rest = text.wrap(self._console, width, no_wrap=False) or [Text()]
-        self._console.print(Text(" " * indent) + first)
-        for folded in rest:
-            self._console.print(Text(" " * (indent + hang)) + folded)
+        width = min(self._console.width, FOLD_AT) - len(start)
+        first = self._fold(text, width)[0]
+        self._console.print(start + first)
+        rest = text[len(first) :]
+        rest = rest[len(rest.plain) - len(rest.plain.lstrip()) :]
+        for folded in self._fold(rest, width - hang) if rest else ():
+            self._console.print(start + Text(" " * hang) + folded)
+
+    def _fold(self, text: Text, width: int) -> list[Text]:
+        return list(text.wrap(self._console, max(width, NARROWEST), no_wrap=False)) or [Text()]
 
     def command(self, *parts: str, indent: int = 0) -> None:
         """A command for a shell, to be copied; each of `parts` stands on a line of its own, none is folded."""

@@ -6,29 +6,19 @@ to know why reads upwards.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from webhook.errors import Code
-from webhook.evidence.model import Asked, Form, Outcome, Place, Verdict
+from webhook.evidence.model import Asked, Outcome, Place, Signer
 from webhook.policy import message, reasons
-from webhook.policy.decision import AttestationLine, PolicyDecision, Result, SignerLine
+from webhook.policy.decision import PolicyDecision, Result
 from webhook.policy.model import Mode
+from webhook.terminal import signature
 from webhook.terminal.findings import Ending, Run, Signature
 from webhook.terminal.paper import BAD, DIM, GOOD, STRONG, UNSURE, Paper, Part
+from webhook.terminal.signature import MARKS, PLACES
 
-PLACES = {
-    Place.SIGNATURE_TAG: ".sig tag",
-    Place.ATTESTATION_TAG: ".att tag",
-    Place.REFERRERS: "referrers API",
-    Place.FALLBACK_TAG: "fallback tag",
-}
-FORMS = {Form.LEGACY: "cosign signature", Form.DSSE: "cosign attestation", Form.BUNDLE: "Sigstore bundle"}
-MARKS: dict[Verdict, Part] = {
-    Verdict.VERIFIED: ("✓", GOOD),
-    Verdict.ATTESTED: ("✓", GOOD),
-    Verdict.REJECTED: ("✗", BAD),
-    Verdict.INCONCLUSIVE: ("?", UNSURE),
-}
 RESULTS: dict[Result, tuple[Part, str]] = {
     Result.VERIFIED: (("✓", GOOD), "satisfied"),
     Result.EXEMPT: (("✓", GOOD), "exempt"),
@@ -38,7 +28,6 @@ RESULTS: dict[Result, tuple[Part, str]] = {
     Result.ERROR: (("?", UNSURE), "could not be decided"),
     Result.SILENT: (("-", DIM), "silent"),
 }
-COUNTS = "counts"
 # What the command line can do about it; what the image's owner can do is in the documents.
 HINTS = {
     Code.HOST_REFUSED: "name the host with --insecure-registry (plain HTTP, loopback) or --private-registry",
@@ -59,13 +48,12 @@ def write(run: Run, paper: Paper) -> None:
     paper.line(("namespace ", DIM), run.namespace, indent=2)
     if decision.asked:
         _write_places(run, paper)
-    for number, signature in enumerate(run.signatures, start=1):
-        _write_signature(number, signature, paper)
+    signature.write_all(run.signatures, decision.policies, paper)
     for problem in run.problems:
         _write_problem(problem, paper)
     told = frozenset(problem.detail for problem in run.problems)
     for policy in decision.policies:
-        _write_policy(policy, told, paper)
+        _write_policy(policy, run, told, paper)
     paper.blank()
     for warning in decision.warnings:
         paper.line(("Warning: ", UNSURE), warning, hang=2)
@@ -78,7 +66,11 @@ def _write_places(run: Run, paper: Paper) -> None:
     answers = {asked.place: asked for asked in run.decision.asked}
     for place, name in PLACES.items():
         if place in answers or place is not Place.ATTESTATION_TAG:  # which is asked where an attestation is wanted
-            paper.line((f"{name:<15}", DIM), _answer(answers.get(place)), indent=2)
+            looked_at = sum(one.evidence.place is place for one in run.signatures)
+            spared = answers[place].candidates - looked_at if place in answers else 0
+            enough = f", {looked_at or 'none'} looked at: what was found was enough"
+            end = enough if spared > 0 and run.ending is Ending.ADMITTED else ""
+            paper.line((f"{name:<15}", DIM), _answer(answers.get(place)) + end, indent=2)
 
 
 def _answer(asked: Asked | None) -> str:
@@ -89,47 +81,13 @@ def _answer(asked: Asked | None) -> str:
     return asked.answer
 
 
-def _write_signature(number: int, signature: Signature, paper: Paper) -> None:
-    evidence = signature.evidence
-    paper.blank()
-    paper.line((f"signature {number}", STRONG), f"  {FORMS[evidence.form]}, from the {PLACES[evidence.place]}")
-    paper.line(("layer ", DIM), str(evidence.layer), indent=2)
-    width = max(len(_signer(outcome)) for outcome in signature.outcomes)
-    for outcome in signature.outcomes:
-        code = f"{outcome.code}  " if outcome.code else ""
-        paper.line(MARKS[outcome.verdict], f" {_signer(outcome):<{width}}  {code}{outcome.detail}", indent=2, hang=4)
-        for told in _proof_lines(outcome):
-            paper.line((told, DIM), indent=4, hang=2)
-
-
-def _proof_lines(outcome: Outcome) -> Iterable[str]:
-    """Who signed, when by whose clock, and where that is logged; of what proved nothing, what was wanted."""
-    proof = outcome.proof
-    if outcome.signer is not None and outcome.signer.fingerprint:
-        yield f"key sha256:{outcome.signer.fingerprint}"
-    if proof is None:
-        return
-    if proof.claims is not None:
-        yield f"issuer {proof.claims.issuer}"
-        yield from (f"{kind} {name}" for kind, name in proof.claims.subjects)
-        yield from (f"{name} {value}" for name, value in sorted(proof.claims.extensions.items()))
-    yield from (f"signed {time.at:%Y-%m-%d %H:%M:%SZ}, says {time.source}" for time in proof.times)
-    for log, index in proof.logged:
-        yield f"logged in {log}" + (f", entry {index}" if index is not None else "")
-    yield from (f"annotation {name}={value}" for name, value in sorted(proof.annotations.items()))
-
-
-def _signer(outcome: Outcome) -> str:
-    return outcome.signer.name if outcome.signer else "every signer"
-
-
 def _write_problem(problem: Outcome, paper: Paper) -> None:
     paper.blank()
     where = f"{PLACES[problem.place]}: " if problem.place else ""
     paper.line(MARKS[problem.verdict], f" {where}{problem.code}  {problem.detail}", hang=2)
 
 
-def _write_policy(decision: PolicyDecision, told: frozenset[str], paper: Paper) -> None:
+def _write_policy(decision: PolicyDecision, run: Run, told: frozenset[str], paper: Paper) -> None:
     mark, word = RESULTS[decision.result]
     mode = "" if decision.mode is Mode.ENFORCE else ", only warns"
     paper.blank()
@@ -146,37 +104,61 @@ def _write_policy(decision: PolicyDecision, told: frozenset[str], paper: Paper) 
         paper.line(rule, f"{decision.code}  " if decision.code else "", decision.detail, indent=2, hang=2)
     if decision.result is Result.VERIFIED:
         paper.line(("counts ", DIM), ", ".join(decision.counted), indent=2, hang=2)
-    else:
-        _write_signers(reasons.signer_lines(decision), told, paper)
-    for line in decision.attestations:
-        _write_attestation(line, paper)
+    _write_lines(_lines(decision, run, told), paper)
     if decision.loud:
         paper.line((decision.loud, UNSURE), indent=2, hang=2)
     if decision.refuses and decision.policy.help:
         paper.line(decision.policy.help, indent=2, hang=2)
 
 
-def _write_signers(lines: tuple[SignerLine, ...], told: frozenset[str], paper: Paper) -> None:
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """Where a signer or a demand for an attestation stands; `more` is told below."""
+
+    name: str
+    code: Code | None
+    well: str  # instead of a code
+    detail: str
+    more: str = ""
+
+
+def _lines(decision: PolicyDecision, run: Run, told: frozenset[str]) -> list[_Line]:
+    """What stands above already is not told again: an attestation's or a signature's number will do."""
+    lines = [] if decision.result is Result.VERIFIED else list(_signer_lines(decision, run, told))
+    for line in decision.attestations:
+        behind = run.behind_demand(line, decision)
+        name = f"attestation {reasons.short_type(line.predicate_type)}"
+        lines.append(_Line(name, line.code, "met", _listed(behind) or line.detail))
+    return lines
+
+
+def _signer_lines(decision: PolicyDecision, run: Run, told: frozenset[str]) -> Iterable[_Line]:
+    lines = reasons.signer_lines(decision)
     if all(line.detail in told for line in lines):
-        return  # it is the image's, not a signer's, and stands above
-    names = max(len(line.name) for line in lines)
-    codes = max(len(line.code or COUNTS) for line in lines)
+        return  # it is the image's, not a signer's
+    for line, signer in zip(lines, decision.signers, strict=True):
+        missing = _material(signer) if line.code is Code.NO_SIGNATURE else ""
+        behind = run.behind_signer(line, decision)
+        yield _Line(line.name, line.code, "counts", _listed(behind) or line.detail, missing)
+
+
+def _material(signer: Signer) -> str:
+    return f"key sha256:{signer.fingerprint}" if signer.fingerprint else str(signer.material)
+
+
+def _listed(behind: Iterable[Signature]) -> str:
+    return ", ".join(signature.name for signature in behind)
+
+
+def _write_lines(lines: Sequence[_Line], paper: Paper) -> None:
+    names = max((len(line.name) for line in lines), default=0)
+    codes = max((len(line.code or line.well) for line in lines), default=0)
     for line in lines:
         style = BAD if line.code else GOOD
-        paper.line(
-            f"{line.name:<{names}}  ",
-            (f"{line.code or COUNTS:<{codes}}", style),
-            f"  {line.detail}",
-            indent=2,
-            hang=4,
-        )
-
-
-def _write_attestation(line: AttestationLine, paper: Paper) -> None:
-    style = BAD if line.code else GOOD
-    paper.line(f"{line.label}  ", (f"{line.code or 'met'}", style), f"  {line.detail}", indent=2, hang=4)
-    for part, value in line.saw:
-        paper.line((f"{part} was ", DIM), value, indent=6, hang=2)
+        code = (f"{line.code or line.well:<{codes}}", style)
+        paper.line(f"{line.name:<{names}}  ", code, f"  {line.detail}", indent=2, hang=4)
+        if line.more:
+            paper.line((line.more, DIM), indent=6, hang=2)
 
 
 def _write_ending(run: Run, paper: Paper) -> None:

@@ -15,9 +15,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from webhook import environment
+from webhook import environment, judging
 from webhook.errors import OperatorError
 from webhook.evidence.collect import Collector
+from webhook.evidence.model import Evidence
+from webhook.judging import Judgement, Question
 from webhook.oci.registry import Observer, RequestKind, open_registry
 from webhook.policy.model import PolicySet
 from webhook.settings import Settings
@@ -25,7 +27,7 @@ from webhook.terminal import facts, given, report
 from webhook.terminal.findings import Run
 from webhook.terminal.paper import Output, Paper
 from webhook.trust.sources import TrustSource
-from webhook.verification import Pending, Verifier
+from webhook.verification import Judge, Pending, Verifier
 
 log = logging.getLogger(__name__)
 
@@ -73,10 +75,15 @@ def run(wanted: Wanted, configured: Settings, *, output: Output, paper: Paper) -
 
 def _demanded(wanted: Wanted, configured: Settings) -> PolicySet:
     asked = wanted.certificate
-    if sum((bool(wanted.keys), bool(wanted.policies), asked != Certificate())) != 1:
+    given_ways = sum((bool(wanted.keys), bool(wanted.policies), replace(asked, trusted_root=None) != Certificate()))
+    if given_ways != 1:
+        found = "more than one" if given_ways else "none"
         raise OperatorError(
-            "one of --key, --certificate-identity and --policy expected: what should the image be held against?"
+            f"one of --key, --certificate-identity and --policy expected, found {found}: "
+            "what should the image be held against?"
         )
+    if asked.trusted_root and (wanted.keys or wanted.policies):
+        raise OperatorError("--trusted-root: it is for --certificate-identity; a policy names its own under trustRoots")
     if wanted.keys:
         return given.keys(wanted.keys)
     if wanted.policies:
@@ -92,12 +99,17 @@ def _demanded(wanted: Wanted, configured: Settings) -> PolicySet:
 
 async def _verify(wanted: Wanted, policies: PolicySet, configured: Settings) -> Run:
     requests = 0
+    judged: list[Judgement] = []
 
     def count(kind: RequestKind, host: str, status: int, seconds: float) -> None:
         nonlocal requests
         requests += 1
 
-    async with _verifier(configured, policies, count) as verifier:
+    async def judge(evidence: Evidence, question: Question) -> Judgement:
+        judged.append(await asyncio.to_thread(judging.judge, evidence, question))
+        return judged[-1]
+
+    async with _verifier(configured, policies, count, judge) as verifier:
         started = time.perf_counter()
         now = datetime.now(UTC)
         found = verifier.begin(wanted.image, paths=PATHS, namespace=wanted.namespace, policies=policies, now=now)
@@ -105,11 +117,13 @@ async def _verify(wanted: Wanted, policies: PolicySet, configured: Settings) -> 
             found = await verifier.finish(found, deadline=asyncio.get_running_loop().time() + wanted.timeout)
         seconds = time.perf_counter() - started
     # Counted last: requests that nobody waited for were sent all the same.
-    return Run(found, wanted.namespace, seconds, requests)
+    return Run(found, wanted.namespace, seconds, requests, tuple(judged))
 
 
 @asynccontextmanager
-async def _verifier(configured: Settings, policies: PolicySet, observe: Observer) -> AsyncIterator[Verifier]:
+async def _verifier(
+    configured: Settings, policies: PolicySet, observe: Observer, judge: Judge
+) -> AsyncIterator[Verifier]:
     """The server's verifier, without the server. Raises: OperatorError."""
     trust = TrustSource(configured.trust, configured.network, observe=_ignore_refresh)
     trust.use(signer.trust_root for policy in policies.policies for signer in policy.signers if signer.trust_root)
@@ -123,6 +137,7 @@ async def _verifier(configured: Settings, policies: PolicySet, observe: Observer
             policy=configured.policy,
             observe=_ignore,
             trust=lambda: trust.current,
+            judge=judge,
             crosscheck=configured.verification.crosscheck,
         )
     finally:

@@ -1,0 +1,227 @@
+"""What the documents say is true of the code: links, anchors, policies, fields, findings, metrics, commands."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from textwrap import indent
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from tests.private_sigstore.instance import PrivateSigstore, key_of
+from webhook.audit.sinks import Metrics
+from webhook.demo import signing
+from webhook.policy import document, source
+from webhook.policy.finding import FindingCode
+from webhook.policy.reasons import short_type
+from webhook.policy.syntax import schema
+from webhook.terminal import app
+from webhook.trust.identity import EXTENSIONS
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "policies").glob("*.md")])
+NOW = datetime(2026, 1, 20, tzinfo=UTC)
+HEAD = "apiVersion: countersign.dev/v1\nkind: TrustPolicy\nmetadata: {name: example}\n"
+SIGNERS = ("pipeline", "scanner")  # whom fragments name without saying who they are
+SIGSTORE = PrivateSigstore()
+PEM = re.compile(r"^( *)-----BEGIN (PUBLIC KEY|CERTIFICATE)-----$.*?-----END \2-----$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SHORT_NAMES = ("slsaprovenance", "slsaprovenance02", "slsaprovenance1", "spdx", "spdxjson", "cyclonedx", "vuln",
+               "openvex", "link", "custom")  # fmt: skip
+
+
+def text_of(name: str) -> str:
+    return (ROOT / name).read_text()
+
+
+def prose(text: str) -> str:
+    """`text` without its blocks of code, in which a `#` is no heading."""
+    return BLOCK.sub("", text)
+
+
+# --- links
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors that GitHub makes of the headings in a document."""
+    found: set[str] = set()
+    for heading in re.findall(r"^#+ (.+)$", prose(path.read_text()), re.MULTILINE):
+        slug = re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+        found.add(slug)
+    return found
+
+
+def links() -> Iterator[tuple[Path, str]]:
+    for path in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)\s]+)\)", prose(path.read_text())):
+            if not re.match(r"[a-z]+:", target):
+                yield path, target
+
+
+@pytest.mark.parametrize(("path", "target"), list(links()), ids=lambda value: getattr(value, "name", value))
+def test_a_link_leads_somewhere(path: Path, target: str) -> None:
+    name, _, anchor = target.partition("#")
+    there = (path.parent / name).resolve() if name else path
+    assert there.exists()
+    assert not anchor or anchor in anchors(there)
+
+
+def test_every_document_can_be_reached_from_the_first() -> None:
+    linked = {
+        (path.parent / target.partition("#")[0]).resolve() for path, target in links() if path.name == "README.md"
+    }
+    assert [path.name for path in (ROOT / "docs").glob("*.md") if path not in linked] == []
+
+
+def test_what_the_program_links_to_is_there() -> None:
+    for path in (ROOT / "webhook").rglob("*.py"):
+        for name, anchor in re.findall(r"docs/(\w[\w-]*\.md)(?:#([\w-]+))?", path.read_text()):
+            there = ROOT / "docs" / name
+            assert there.exists(), path
+            assert not anchor or anchor in anchors(there), path
+
+
+# --- policies
+
+
+PARTS: Mapping[str, Any] = schema.json_schema()["$defs"]
+SPEC = PARTS["Spec"]["properties"]
+
+
+def blocks(language: str) -> Iterator[tuple[str, str]]:
+    for path in DOCUMENTS:
+        for number, (said, text) in enumerate(BLOCK.findall(path.read_text())):
+            if said == language:
+                yield f"{path.name}-{number}", text
+
+
+def policies() -> Iterator[tuple[str, str]]:
+    for name, text in blocks("yaml"):
+        if (whole := as_policy(text)) is not None:
+            yield name, whole
+
+
+def as_policy(text: str) -> str | None:
+    """A whole policy, made of what a document shows of one; `None` where it shows something else."""
+    key = key_of("rsa2048" if "padding:" in text else "p256")
+    real = {"CERTIFICATE": SIGSTORE.ca_pem, "PUBLIC KEY": key.public_pem}
+    text = PEM.sub(lambda shown: indent(real[shown[2]].strip(), shown[1]), text)
+    first = re.split(r"[:\s]", text.strip(), maxsplit=1)[0]
+    if "kind: TrustPolicy" in text:
+        return text
+    if first == "spec":
+        return HEAD + text.replace("spec:", "spec:\n  mode: enforce", 1)
+    if text.startswith("- predicateType"):
+        text = f"rules:\n  - images: [registry.example.com]\n    attestations:\n{indent(text, '      ')}"
+        first = "rules"
+    if first in SPEC:
+        return f"{HEAD}spec:\n  mode: enforce\n{indent(text, '  ')}{known_signers(text)}"
+    return None
+
+
+def known_signers(text: str) -> str:
+    if "keyless:" in text or "trustedKeys:" in text:
+        return ""
+    entries = "".join(
+        f"    - name: {name}\n      publicKey: |\n{indent(signing.new_key().public_pem.strip(), '        ')}\n"
+        for name in SIGNERS
+    )
+    return f"  trustedKeys:\n{entries}"
+
+
+@pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in policies()])
+def test_a_policy_that_is_shown_loads(text: str) -> None:
+    (policy,) = document.parse(text.encode(), origin="document", now=NOW)
+    assert policy.signers
+
+
+def test_policies_are_shown() -> None:
+    assert {name.rpartition("-")[0] for name, _ in policies()} == {
+        "README.md", "attestations.md", "keyless.md", "keys.md", "policy.md", "trust-roots.md",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("part", sorted(PARTS))
+def test_every_field_of_a_policy_is_documented(part: str) -> None:
+    text = text_of("docs/policy.md")
+    missing = [
+        field
+        for field in PARTS[part].get("properties", {})
+        if not re.search(rf"`(?:[\w\[\].]*\.)?{field}(?:\[\])?`", text)
+    ]
+    assert missing == []
+
+
+def test_every_extension_is_documented() -> None:
+    assert [name for name in EXTENSIONS if f"`{name}`" not in text_of("docs/keyless.md")] == []
+
+
+@pytest.mark.parametrize("name", SHORT_NAMES)
+def test_every_short_name_of_a_predicate_type_is_documented(name: str) -> None:
+    assert f"`{name}`" in text_of("docs/policy.md")
+    shown = f"{HEAD}spec:\n  mode: enforce\n  rules:\n    - images: [a.example]\n      attestations: [{{predicateType: "
+    (policy,) = document.parse(f"{shown}{name}}}]\n{known_signers('')}".encode(), origin="document", now=NOW)
+    assert short_type(policy.rules[0].attestations[0].predicate_type).startswith(name[:4])
+
+
+def test_every_finding_is_documented_and_no_other() -> None:
+    table = text_of("docs/policy.md").partition("## Findings")[2]
+    rows = [re.findall(r"`(\w+)`", row.split("|")[1]) for row in table.splitlines() if row.startswith("| `")]
+    assert {code for row in rows for code in row} == set(FindingCode)
+
+
+def test_every_example_is_listed_and_no_other() -> None:
+    listed = re.findall(r"^\| `([\w-]+\.yaml)`", text_of("policies/README.md"), re.MULTILINE)
+    assert sorted(listed) == sorted(path.name for path in (ROOT / "policies").glob("*.yaml"))
+    assert len(source.load_files([ROOT / "policies"], now=NOW).policies) == len(listed)
+
+
+# --- names
+
+
+def test_every_metric_is_documented_and_no_other() -> None:
+    metrics = Metrics(hosts={}, version="1")
+    named = {
+        f"{family.name}_total" if family.type == "counter" else family.name for family in metrics.registry.collect()
+    }
+    told = set(re.findall(r"`(countersign_\w+)`", text_of("docs/operations.md").partition("## Metrics")[2]))
+    always = {name for name in named if name.startswith("countersign_")}
+    assert always <= told
+    # Those of policies and trust roots are made when there are some.
+    assert {name for name in told - always if not re.match(r"countersign_(polic|trust_root|tls)", name)} == set()
+
+
+def documented_settings() -> Iterator[tuple[str, str]]:
+    for path in DOCUMENTS:
+        for name in re.findall(r"COUNTERSIGN_[A-Z_]+", path.read_text()):
+            yield path.name, name
+
+
+def test_every_setting_that_is_named_exists() -> None:
+    listed = set(re.findall(r"^\| `(COUNTERSIGN_[A-Z_]+)`", text_of("docs/settings.md"), re.MULTILINE))
+    of_the_tests = {"COUNTERSIGN_REQUIRE_TOOLS"}
+    assert {(path, name) for path, name in documented_settings() if name not in listed | of_the_tests} == set()
+
+
+def commands_shown() -> Iterator[tuple[str, str]]:
+    """Every `countersign …` in a block of code, its lines that go on joined."""
+    for path in DOCUMENTS:
+        text = path.read_text().replace("\\\n", " ")
+        for line in re.findall(r"^(?:    |\$ )?(?:\S+=\S+ )*(countersign [a-z].*)$", text, re.MULTILINE):
+            yield path.name, line
+
+
+@pytest.mark.parametrize(("name", "line"), list(commands_shown()))
+def test_a_command_that_is_shown_exists(name: str, line: str) -> None:
+    _, *words = re.split(r"\s{2,}|;", line, maxsplit=1)[0].split()
+    command: Any = get_command(app.app)
+    while words and hasattr(command, "commands"):
+        assert words[0] in command.commands
+        command = command.commands[words.pop(0)]
+    known = {option for parameter in command.params for option in parameter.opts}
+    if command.name != "serve":
+        assert {word for word in re.findall(r"(?<!\S)--?[a-z-]+", " ".join(words)) if word not in known} == set()
