@@ -11,17 +11,22 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from types import ModuleType
 
+from webhook.cosign import legacy
 from webhook.cosign import verifier as cosign
 from webhook.errors import Code, RejectedError
 from webhook.evidence import model
-from webhook.evidence.model import Evidence, Outcome, Signer, SignerKind, Wants
+from webhook.evidence.model import Evidence, Form, Outcome, Signer, Wants
 from webhook.oci.reference import Digest, Reference
 from webhook.policy import attestations
 from webhook.policy.decision import Weighed
 from webhook.policy.model import AttestationDemand
 from webhook.settings import OFF_LOOP_BYTES, Crosscheck
+from webhook.trust.identity import Identity
+from webhook.trust.material import PublicKey
 from webhook.trust.root import Trust
 
+QUICK = 10  # keys of the usual kinds that are tried in a millisecond
+_SLOW = {"ECDSA P-384": 12, "ECDSA P-521": 10}
 CROSSCHECK = "crosscheck"  # the fact that says what came of it
 AGREED, NOT_JUDGED = "agreed", "not_judged"
 
@@ -44,6 +49,13 @@ class Judgement:
     outcomes: tuple[Outcome, ...] = ()
     weighed: tuple[Weighed, ...] = ()
 
+    def of(self, evidence: Evidence) -> Judgement:
+        """The same, said of `evidence`, which is what was judged or what is kept of that."""
+        return Judgement(
+            tuple(replace(outcome, evidence=evidence) for outcome in self.outcomes),
+            tuple(replace(one, outcome=replace(one.outcome, evidence=evidence)) for one in self.weighed),
+        )
+
 
 def judge(evidence: Evidence, question: Question) -> Judgement:
     """What `evidence` proves for each signer, and how its statement stands against each demand. Never raises."""
@@ -57,9 +69,12 @@ def judge(evidence: Evidence, question: Question) -> Judgement:
 
 
 def is_costly(evidence: Evidence, question: Question) -> bool:
-    """Judging it takes more than a millisecond: certificates, logs, timestamps, conditions, or sheer size."""
-    keyless = any(signer.kind is SignerKind.KEYLESS for signer in question.signers)
-    return keyless or bool(question.demands) or len(evidence.payload) > OFF_LOOP_BYTES
+    """Judging it takes more than a millisecond: certificates, logs, timestamps, conditions, many keys, sheer size."""
+    signature = evidence.form is Form.LEGACY  # against which no condition is held, and whose annotations tell the rest
+    if len(evidence.payload) > OFF_LOOP_BYTES or (question.demands and not signature):
+        return True
+    certified = not signature or bool(evidence.annotations.get(legacy.CERTIFICATE))
+    return sum(_effort(signer.material, certified=certified) for signer in question.signers) > QUICK
 
 
 def described(wanted: Reference, digest: Digest) -> Mapping[str, str]:
@@ -71,6 +86,13 @@ def described(wanted: Reference, digest: Digest) -> Mapping[str, str]:
         "tag": wanted.tag or "",
         "digest": str(digest),
     }
+
+
+def _effort(material: PublicKey | Identity, *, certified: bool) -> int:
+    """How many tries of a key of the usual kinds, P-256, RSA and Ed25519, take as long."""
+    if isinstance(material, Identity):
+        return QUICK + 1 if certified else 0
+    return _SLOW.get(material.algorithm, 1)
 
 
 def _without_statement(outcome: Outcome) -> Outcome:

@@ -23,19 +23,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NoReturn
 
-import orjson
 import prometheus_client
 import uvloop
 from starlette.types import ASGIApp
 
-from webhook import environment, settings, version
+from webhook import environment, logs, settings, version
 from webhook.admission.handler import Handler
 from webhook.admission.places import Places
 from webhook.audit.sinks import JsonLog, Metrics
 from webhook.audit.trail import Trail
 from webhook.errors import OperatorError
 from webhook.evidence.collect import Collector
-from webhook.evidence.model import SignerKind
+from webhook.evidence.model import Evidence, SignerKind
 from webhook.oci import reference
 from webhook.oci.registry import Registry, open_registry
 from webhook.policy.model import PolicySet
@@ -112,6 +111,7 @@ def build(configured: Settings, *, audit_descriptor: int = STDOUT) -> Parts:
         observe=metrics.stage,
         trust=lambda: trust.current,
         judge=workers.judge if configured.verification.workers else None,
+        keep=Evidence.emptied,
         crosscheck=configured.verification.crosscheck,
         crosschecked=metrics.crosschecked,
     )
@@ -191,7 +191,7 @@ class Service:
 
 def main(arguments: Sequence[str]) -> int:
     """`countersign serve`: the exit code, when the process has served."""
-    log_to_stderr()
+    logs.to_stderr()
     for name in environment.unknown_variables(os.environ):
         log.warning("%s is no setting of this version", name)
     try:
@@ -208,13 +208,6 @@ def serve(configured: Settings) -> None:
     service = Service(build(configured))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(service, configured.server))
-
-
-def log_to_stderr() -> None:
-    """What this process has to say of itself goes to stderr in JSON lines; records of reviews have stdout."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonLines())
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 
 async def _serve(service: Service, options: settings.Server) -> None:
@@ -303,20 +296,6 @@ def _notes(source: DirectorySource, certificate: ServingCertificate, trust: Trus
         notes["certificate"] = certificate.problem
     now = datetime.now(UTC)
     return notes | {f"trust-root {state.source.key}": state.describe(now) for state in trust.states}
-
-
-class _JsonLines(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "event": "log",
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(line).decode()
 
 
 class _Parser(argparse.ArgumentParser):

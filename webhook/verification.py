@@ -20,6 +20,7 @@ from datetime import datetime
 
 from webhook import judging, settings
 from webhook.errors import Code, CountersignError, InconclusiveError, MalformedError
+from webhook.evidence import places
 from webhook.evidence.collect import Collector
 from webhook.evidence.model import Asked, Evidence, Outcome, Place, Verdict, failed
 from webhook.judging import Judgement, Question
@@ -52,6 +53,8 @@ class Pending:
 
 
 class Verifier:
+    """`keep` says what outcomes hold of evidence once it was judged, which is for as long as the review lasts."""
+
     def __init__(
         self,
         *,
@@ -61,11 +64,13 @@ class Verifier:
         observe: Callable[[str, float], None],
         trust: Callable[[], Trust] = Trust,
         judge: Judge | None = None,
+        keep: Callable[[Evidence], Evidence] = lambda evidence: evidence,
         crosscheck: Crosscheck = Crosscheck.OFF,
         crosschecked: Callable[[str], None] = lambda result: None,
     ) -> None:
         self.registry, self.collector, self.observe, self.trust = registry, collector, observe, trust
-        self.judge, self.crosscheck, self.crosschecked = judge or _in_a_thread, crosscheck, crosschecked
+        self.judge, self.keep = judge or _in_a_thread, keep
+        self.crosscheck, self.crosschecked = crosscheck, crosschecked
         self.no_match = policy.no_match
         self.known = Known(policy)
 
@@ -189,6 +194,7 @@ class Examination:
             found = await self._verifier.judge(evidence, question)
         else:
             found = judging.judge(evidence, question)
+        found = found.of(self._verifier.keep(evidence))
         self._outcomes += found.outcomes
         self._weighed += found.weighed
         self._report_crosscheck(found.outcomes)
@@ -244,10 +250,9 @@ class Examination:
         )
 
     def _is_listed(self, selection: Selection) -> bool:
-        """Some place has named what the selection's rule may want: attestations are of no use to every rule."""
-        rule = selection.rule
-        places = {Place.ATTESTATION_TAG} if rule is None or not rule.attestations else set()
-        return any(asked.candidates for asked in self._asked if asked.place not in places)
+        """Some place has named what the selection's rule may want: not every place is of use to every rule."""
+        useful = places.to_ask(select.wants((selection,)))
+        return any(asked.candidates for asked in self._asked if asked.place in useful)
 
     def _known_before(self) -> frozenset[str]:
         """Who was verified for this digest before; who is now will be known from here on."""

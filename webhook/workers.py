@@ -2,15 +2,18 @@
 
 A worker is this package again, told by length-prefixed pickles on its standard input and answering on its output, one
 piece of evidence at a time. It runs at a lower priority than the server and with bounded memory; one that takes longer
-than the limit, or dies, is replaced, and only what it was judging is inconclusive. Both ends are one program in one
-container: a worker keeps the loop free, and is no sandbox.
+than the limit, or dies, is replaced, and only what it was judging is inconclusive. Evidence that nobody waits for any
+more is not begun; the smallest is next. Both ends are one program in one container: a worker keeps the loop free, and
+is no sandbox.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
 import io
+import itertools
 import logging
 import os
 import pickle  # between two processes of one program
@@ -18,37 +21,42 @@ import resource
 import signal
 import struct
 import sys
-from typing import BinaryIO
+from collections.abc import Coroutine
+from typing import Any, BinaryIO, TypeVar
 
-from webhook import judging, settings
+from webhook import judging, logs, settings
 from webhook.errors import Code, CountersignError, InconclusiveError
 from webhook.evidence.model import Evidence, failed
 from webhook.judging import Judgement, Question
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 NICENESS = 10
-MAX_MEMORY_BYTES = 1 << 30  # of address space; a bundle of the largest size takes some 100 MiB
+MAX_MEMORY_BYTES = 1 << 30  # of address space; the largest attestation takes some 270 MiB
 _LENGTH = struct.Struct("!Q")
 _KEPT_ENVIRONMENT = ("PATH", "PYTHONPATH", "LANG", "MALLOC_ARENA_MAX")
 
 
 class Workers:
-    """As many processes as are needed, up to `limits.workers`; none is started before the first piece of evidence."""
+    """As many processes as are needed, up to `limits.workers`; none is started before `warm` or the first evidence."""
 
     def __init__(self, limits: settings.Verification) -> None:
         self._limits = limits
-        self._free: asyncio.Queue[_Worker | None] | None = None
+        self._line = _Line(limits.workers)
         self._alive: set[_Worker] = set()
-        self._tasks: set[asyncio.Task[Judgement]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def warm(self) -> None:
+        """A first worker is on its way, so that no evidence has to wait until it has loaded. Within an event loop."""
+        if self._limits.workers and not self._alive and not self._tasks:
+            self._spawn(self._warm())
 
     async def judge(self, evidence: Evidence, question: Question) -> Judgement:
         """As `judging.judge`; inconclusive for every signer where a worker failed."""
+        worker = await self._line.take(len(evidence.payload))
         # in a task of its own: whoever waits may give up, and the worker would go on with what nobody reads
-        task = asyncio.create_task(self._judge(evidence, question))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(task)
+        return await asyncio.shield(self._spawn(self._judge(worker, evidence, question)))
 
     async def close(self) -> None:
         """No worker is left."""
@@ -58,11 +66,24 @@ class Workers:
         for worker in tuple(self._alive):
             await self._end(worker)
 
-    async def _judge(self, evidence: Evidence, question: Question) -> Judgement:
-        free = self._places()
-        worker = await free.get()
+    def _spawn(self, work: Coroutine[None, None, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _warm(self) -> None:
+        worker = await self._line.take(0)
         try:
-            worker = worker or await self._start()
+            worker = await self._ready(worker)
+        except OSError:
+            log.exception("no verification worker could be started")
+        finally:
+            self._line.give_back(worker)
+
+    async def _judge(self, worker: _Worker | None, evidence: Evidence, question: Question) -> Judgement:
+        try:
+            worker = await self._ready(worker)
             async with asyncio.timeout(self._limits.time_limit):
                 return await worker.ask(evidence, question)
         except TimeoutError:
@@ -81,19 +102,17 @@ class Workers:
             worker = None
             raise
         finally:
-            free.put_nowait(worker)
+            self._line.give_back(worker)
         return Judgement(
             tuple(failed(error, signer=one, evidence=evidence, place=evidence.place) for one in question.signers)
         )
 
-    def _places(self) -> asyncio.Queue[_Worker | None]:
-        if self._free is None:
-            self._free = asyncio.LifoQueue()  # the one that worked last has its memory warm
-            for _ in range(self._limits.workers):
-                self._free.put_nowait(None)
-        return self._free
-
-    async def _start(self) -> _Worker:
+    async def _ready(self, worker: _Worker | None) -> _Worker:
+        """`worker`, or a new one where none was started yet, or it died while it had nothing to do."""
+        if worker is not None and worker.is_alive:
+            return worker
+        if worker is not None:
+            await self._give_up(worker, "ended while idle")
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -116,9 +135,47 @@ class Workers:
         await worker.end()
 
 
+class _Line:
+    """Places that are free, each with its worker or `None`, and who waits for one.
+
+    The smallest piece is next, and of equals the first: what takes long must not hold up what does not. An image has
+    one piece in the line at a time, so that none with many candidates holds up one with few.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._free: list[_Worker | None] = [None] * places
+        self._waiting: list[tuple[int, int, asyncio.Future[_Worker | None]]] = []
+        self._numbers = itertools.count()
+
+    async def take(self, size: int) -> _Worker | None:
+        """What is held now: it must come back. Cancelled, nothing is."""
+        if self._free:
+            return self._free.pop()  # the one that worked last has its memory warm
+        turn: asyncio.Future[_Worker | None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (size, next(self._numbers), turn))
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():  # cancelled in the very moment in which the turn had come
+                self.give_back(turn.result())
+            raise
+
+    def give_back(self, worker: _Worker | None) -> None:
+        while self._waiting:
+            turn = heapq.heappop(self._waiting)[-1]
+            if not turn.cancelled():
+                turn.set_result(worker)
+                return
+        self._free.append(worker)
+
+
 class _Worker:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.returncode is None
 
     async def ask(self, evidence: Evidence, question: Question) -> Judgement:
         """Raises: OSError, EOFError, pickle.PickleError."""
@@ -173,6 +230,7 @@ def serve(tasks: BinaryIO, answers: BinaryIO) -> None:
 
 
 def main() -> None:
+    logs.to_stderr()
     os.nice(NICENESS)
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, it is for the server, which ends this by the pipe

@@ -117,10 +117,14 @@ class Shop:
                 self.collector.remember(self.repository, {each.place for each in evidence}, wants)
                 break
         collection.stop()
-        while self.collector.tasks:
-            await asyncio.wait(self.collector.tasks)
+        await self.finish()
         self.asked = {asked.place: asked.answer for asked in collection.asked}
         return evidence, outcomes
+
+    async def finish(self) -> None:
+        """No request is in flight."""
+        while self.collector.tasks:
+            await asyncio.wait(self.collector.tasks)
 
     @property
     def requests(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 
@@ -14,8 +15,9 @@ from webhook.demo import signing
 from webhook.demo.content import as_json, descriptor, digest_of
 from webhook.demo.registry import OCI_INDEX, Incoming, Outgoing
 from webhook.errors import Code
-from webhook.evidence import places
-from webhook.evidence.model import SIGN_PREDICATE, SIMPLE_SIGNING, Form, Place, Verdict, Wants
+from webhook.evidence import collect, places
+from webhook.evidence.model import SIGN_PREDICATE, SIMPLE_SIGNING, Evidence, Form, Place, Verdict, Wants
+from webhook.evidence.room import Room
 from webhook.oci import manifest
 from webhook.settings import MIB
 
@@ -498,3 +500,60 @@ class TestInlinedData:
             shop.attest(*(shop.layer(shop.envelope(padding=number), inline=True) for number in range(5)))
             evidence, outcomes = await shop.collect(PROVENANCE)
             assert (len(evidence), {outcome.code for outcome in outcomes}) == (2, {Code.LIMIT_EXCEEDED})
+
+
+class TestWhatIsHeldAtOnce:
+    """Of all collections together: whoever has many images may not take all memory."""
+
+    async def test_what_was_not_judged_yet_holds_up_what_is_large(
+        self, shop: Shop, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(collect, "OWN_MAX_BYTES", 5_000)
+        shop.collector.payloads = Room(300_000)
+        shop.attest(*(shop.layer(shop.envelope(padding=200_000 + number)) for number in range(3)))
+        first, second = (shop.collector.open(shop.repository, shop.digest, PROVENANCE) for _ in range(2))
+        seen = [await first.next()]
+        waiting = asyncio.create_task(second.next())
+        while len(shop.collector.payloads._line) < 5:
+            await asyncio.sleep(0.001)
+        assert (shop.registry.requests["blob"], waiting.done()) == (1, False)
+        seen += [await first.next(), await first.next()]
+        assert all(isinstance(each, Evidence) for each in seen)
+        first.stop()  # who has enough gives all back
+        assert isinstance(await waiting, Evidence)
+        second.stop()
+        await shop.finish()
+        assert shop.collector.payloads.has(300_000)
+
+    async def test_one_image_holds_no_more_than_the_largest_piece(self, shop: Shop) -> None:
+        shop.attest(*(shop.layer(shop.envelope(padding=9 * MIB + number)) for number in range(3)))
+        collection = shop.collector.open(shop.repository, shop.digest, PROVENANCE)
+        assert isinstance(await collection.next(), Evidence)
+        assert shop.collector.payloads.has(collect.PAYLOADS_MAX_BYTES - 10 * MIB)
+        assert isinstance(await collection.next(), Evidence)
+        collection.stop()
+        await shop.finish()
+        assert shop.collector.payloads.has(collect.PAYLOADS_MAX_BYTES)
+
+    async def test_what_is_small_waits_for_nobody(self, shop: Shop) -> None:
+        shop.collector.payloads, shop.collector.manifests = Room(0), Room(0)
+        shop.attest(shop.layer(shop.envelope()))
+        shop.attest_bundle()
+        evidence, outcomes = await shop.collect(PROVENANCE)
+        assert (len(evidence), outcomes) == (2, [])
+
+    @pytest.mark.parametrize("ends", ["stop", "cancel_unless_stopped"])
+    async def test_who_gives_up_leaves_nothing_held(self, shop: Shop, ends: str) -> None:
+        shop.attest(*(shop.layer(shop.envelope(padding=2 * MIB + number)) for number in range(9)))
+        shop.collector.payloads = Room(8 * MIB)
+        collection = shop.collector.open(shop.repository, shop.digest, PROVENANCE)
+        assert isinstance(await collection.next(), Evidence)
+        getattr(collection, ends)()
+        await shop.finish()
+        assert shop.collector.payloads.has(8 * MIB)
+
+    async def test_what_is_over_its_limit_takes_no_room(self, shop: Shop) -> None:
+        shop.collector.payloads = Room(0)
+        shop.attest({**shop.layer(shop.envelope()), "size": 32 * MIB})
+        _, (outcome,) = await shop.collect(PROVENANCE)
+        assert outcome.code is Code.LIMIT_EXCEEDED

@@ -55,7 +55,7 @@ def test_a_digest_has_its_tags(place: Place, digest: Digest, tag: str | None) ->
     assert places.tag(place, digest) == tag
 
 
-def test_the_likeliest_are_first_and_of_these_the_newest() -> None:
+def test_each_kind_has_its_turn_and_of_a_kind_the_likeliest_and_newest_are_first() -> None:
     entries = (
         listed("untold", None),
         listed("untold, says", None, hint=SLSA),
@@ -64,7 +64,7 @@ def test_the_likeliest_are_first_and_of_these_the_newest() -> None:
         listed("newer", hint=SLSA, created="2026-02-01T00:00:00Z"),
         listed("of no time", hint=SLSA),
     )
-    assert chosen(PROVENANCE, *entries) == ["newer", "older", "of no time", "silent", "untold, says", "untold"]
+    assert chosen(PROVENANCE, *entries) == ["newer", "silent", "older", "untold", "of no time", "untold, says"]
 
 
 @pytest.mark.parametrize(

@@ -149,9 +149,19 @@ CASES: dict[str, tuple[str, tuple[str, str] | list[tuple[str, str]] | None]] = {
         ("age_without_log", "spec.rules[0].maxAge"),
     ),
     "age that a log proves": (
-        "      requireLog: true\n  rules:\n    - images: [a.io]\n      signers: [pipeline]\n      maxAge: 30d\n",
-        None,
+        "      requireLog: true\n  rules:\n    - images: [a.io]\n      signers: [pipeline]\n      maxAge: 30d #!\n",
+        ("renewable_age", "spec.rules[0].maxAge"),
     ),
+    "newest of what a key signed": (
+        attestation("pick: newest"),
+        ("renewable_age", "spec.rules[0].attestations[0].pick"),
+    ),
+    "newest by a signed time": (attestation("pick: newest, maxAge: 1d, timeField: predicate.created"), None),
+    "part of a name": (
+        keyless("subjectRegex: acme/shop"),
+        ("no_address", "spec.keyless[0].subjectRegex"),
+    ),
+    "part of a name, of which the rest may be anything": (keyless("subjectRegex: '[a-z]+@acme[.]io'"), None),
     "age of what an identity signed": (
         KEYLESS + "  rules:\n    - images: [a.io]\n      signers: [ci]\n      maxAge: 30d\n",
         None,

@@ -197,7 +197,7 @@ container "api" (spec.containers[0]): registry.example.com/pay/api:1.4 @sha256:a
   policy "production" (rev ab8e18e) wants a signature by release and attestations https://slsa.dev/provenance/v1 (by ci), https://cosign.sigstore.dev/attestation/vuln/v1 (by ci)
   - release                      verified       legacy signature by ECDSA P-256
   - attestation slsaprovenance1  verified       attestation by ECDSA P-256
-  - attestation vuln             time_invalid   its time is 2026-11-19 12:00:00Z, more than 1 d ago
+  - attestation vuln             time_invalid   its time is 2026-11-19 12:00:00Z, more than 1d ago
   sign or attest this digest again and retry: https://countersign.dev/docs/denied.md#time_invalid""",  # noqa: E501
         id="attestations after the signers",
     ),

@@ -137,7 +137,7 @@ REFUSED: dict[str, tuple[str, list[tuple[str, str]]]] = {
     ),
     "repository without an address": (
         roots({"tuf": {"root": TUF_ROOT}}),
-        [(f"{OWN}.tuf.mirror", "required, and missing: the https URL of the repository")],
+        [(f"{OWN}.tuf.mirror", "required, and missing: the https URL of the repository; COUNTERSIGN_TUF_HOSTS must list a host that is not public")],
     ),
     "root.json that is none": (
         roots({"tuf": {"mirror": MIRROR, "root": '{"signed": {"_type": "targets"}}'}}),

@@ -4,8 +4,10 @@ Four places may hold evidence: the `.sig` and `.att` tags, the referrers API and
 what is wanted are asked in waves: first the places that last satisfied this repository, or, where nothing is known of
 it, all at once; then those not yet asked. What was learned changes only that order: a collection that was read to its
 end has asked each of them. When a reader has enough, requests in flight are left to end by themselves, since cancelling
-one throws its connection away; no further one is sent. Nothing found here is believed: what may be wanted is told by
-`places` from unsigned hints, and whether it is what it says is for `cosign` to judge.
+one throws its connection away; no further one is sent. What was fetched and not judged yet is bounded over all
+collections, so that many at once do not take more memory than there is; a little of it each may always have. Nothing
+found here is believed: what may be wanted is told by `places` from unsigned hints, and whether it is what it says is
+for `cosign` to judge.
 
 spec: OCI distribution 1.1, referrers and referrers tag schema; cosign signature, attestation and bundle specifications.
 """
@@ -13,6 +15,7 @@ spec: OCI distribution 1.1, referrers and referrers tag schema; cosign signature
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -21,10 +24,16 @@ from webhook import settings
 from webhook.errors import Code, CountersignError, InconclusiveError, MalformedError
 from webhook.evidence import places
 from webhook.evidence.model import Asked, Evidence, Form, Outcome, Place, Wants, failed
+from webhook.evidence.room import Held, Room
 from webhook.oci.manifest import Descriptor, Index, Manifest
 from webhook.oci.reference import Digest, Repository
 from webhook.oci.registry import Registry
+from webhook.settings import MIB
 
+# Held at once by all collections together, and by each besides: 64 images of 64 MiB would be more than a pod has.
+PAYLOADS_MAX_BYTES = 128 * MIB
+MANIFESTS_MAX_BYTES = 32 * MIB  # of referrers; what is made of one may be six times its size
+OWN_MAX_BYTES = MIB  # far more than what signs an image takes, so that it waits for nobody's inventories
 NONE, UNSUPPORTED = "none", "not supported"
 WHATEVER_SIGNS = Wants()
 log = logging.getLogger(__name__)
@@ -39,6 +48,8 @@ class Collector:
         # By hash: a collision between two repositories only changes the order in which one of them is asked.
         self._hints: dict[int, tuple[Place, ...]] = {}
         self.tasks: set[asyncio.Task[None]] = set()
+        # Two, as whoever holds a manifest waits for the payloads in it.
+        self.manifests, self.payloads = Room(MANIFESTS_MAX_BYTES), Room(PAYLOADS_MAX_BYTES)
 
     def open(self, repository: Repository, digest: Digest, wants: Wants = WHATEVER_SIGNS) -> Collection:
         """A collection of what is attached to `digest` and wanted; nothing is asked before its first `next`."""
@@ -87,7 +98,12 @@ class Collection:
         self._collector, self._registry, self._limits = collector, collector.registry, collector.limits
         self._repository, self._digest, self._wants = repository, digest, wants
         self._waves = list(waves)
-        self._queue: asyncio.Queue[Evidence | Outcome | None] = asyncio.Queue()  # `None`: a place is done
+        # `None`: a place is done. `Held` stands behind the evidence that it was for.
+        self._queue: asyncio.Queue[Evidence | Outcome | Held | None] = asyncio.Queue()
+        self._own = Room(OWN_MAX_BYTES)
+        # One of the largest at a time: whoever sends slowly holds what was announced, and must not hold all there is.
+        largest = max(self._limits.attestation_max_bytes, self._limits.bundle_max_bytes)
+        self._share = Room(largest, within=collector.payloads)
         self._tasks: set[asyncio.Task[None]] = set()
         self._pending = 0  # places of this wave that are not done
         self._parallel = asyncio.Semaphore(self._limits.parallel)
@@ -102,20 +118,26 @@ class Collection:
                 if not self._waves:
                     return None
                 self._start(self._waves.pop(0))
-            item = await self._queue.get()
-            if item is not None:
-                return item
-            self._pending -= 1
+            match await self._queue.get():
+                case None:
+                    self._pending -= 1
+                case Held() as held:
+                    held.close()
+                case found:
+                    return found
 
     def stop(self) -> None:
         """No further request is sent; those in flight end by themselves."""
         self._over = True
+        while not self._queue.empty():
+            if isinstance(item := self._queue.get_nowait(), Held):
+                item.close()
 
     def cancel_unless_stopped(self) -> None:
         """Whoever reads gave up before the end, for a deadline say: requests in flight are cancelled."""
         if self._over:
             return
-        self._over = True
+        self.stop()
         for task in tuple(self._tasks):
             task.cancel()
 
@@ -206,16 +228,17 @@ class Collection:
 
     async def _fetch_candidate(self, place: Place, descriptor: Descriptor, share: int) -> None:
         try:
-            self._spend(descriptor.size, self._registry.manifest_max_bytes)
-            async with self._parallel:
-                if self._over:
-                    return
-                manifest = await self._registry.fetch_listed(self._repository, descriptor)
-            if isinstance(manifest, Index):
-                raise MalformedError(Code.MALFORMED, f"the referrer {descriptor.digest} is an index")
-            layers = places.referrer_layers(manifest, self._digest, self._wants)
-            chosen = self._first(place, layers, "signatures or attestations in one referrer", share)
-            await self._fetch_layers(place, manifest, chosen)
+            size = self._spend(descriptor.size, self._registry.manifest_max_bytes)
+            with contextlib.closing(await self._hold(self._collector.manifests, size)):
+                async with self._parallel:
+                    if self._over:
+                        return
+                    manifest = await self._registry.fetch_listed(self._repository, descriptor)
+                if isinstance(manifest, Index):
+                    raise MalformedError(Code.MALFORMED, f"the referrer {descriptor.digest} is an index")
+                layers = places.referrer_layers(manifest, self._digest, self._wants)
+                chosen = self._first(place, layers, "signatures or attestations in one referrer", share)
+                await self._fetch_layers(place, manifest, chosen)
         except CountersignError as error:
             self._fail(place, error)
 
@@ -229,30 +252,39 @@ class Collection:
         layer = layers[0]
         form = places.form_of(layer)
         assert form is not None  # as the layer was chosen by its form
-        try:
-            payload = await self._fetch_blob(layer, self._max_bytes(form))
-        except CountersignError as error:
-            self._fail(place, error)
-            return
-        if payload is None:
-            return
+        max_bytes = self._max_bytes(form)
+        with contextlib.ExitStack() as kept:
+            try:
+                size = self._spend(layer.size, max_bytes)
+                held = kept.enter_context(contextlib.closing(await self._hold(self._share, size)))
+                payload = await self._fetch_blob(layer, max_bytes)
+            except CountersignError as error:
+                self._fail(place, error)
+                return
+            if payload is None or self._over:
+                return
+            kept.pop_all()
         for same in layers:
-            self._queue.put_nowait(
-                Evidence(
-                    form=form,
-                    subject=self._digest,
-                    place=place,
-                    manifest=manifest.digest,
-                    layer=same.digest,
-                    media_type=same.media_type,
-                    annotations=same.annotations,
-                    payload=payload,
-                )
-            )
+            self._queue.put_nowait(self._evidence(form, place, manifest, same, payload))
+        self._queue.put_nowait(held)
+
+    def _evidence(self, form: Form, place: Place, manifest: Manifest, layer: Descriptor, payload: bytes) -> Evidence:
+        return Evidence(
+            form=form,
+            subject=self._digest,
+            place=place,
+            manifest=manifest.digest,
+            layer=layer.digest,
+            media_type=layer.media_type,
+            annotations=layer.annotations,
+            payload=payload,
+        )
+
+    async def _hold(self, room: Room, size: int) -> Held:
+        return await (self._own if self._own.has(size) else room).take(size)
 
     async def _fetch_blob(self, layer: Descriptor, max_bytes: int) -> bytes | None:
         """The content of `layer`; `None` where nobody waits for it any more."""
-        self._spend(layer.size, max_bytes)
         async with self._parallel:
             if self._over:
                 return None
@@ -277,14 +309,16 @@ class Collection:
         elif todo:
             await asyncio.gather(*map(self._spawn, todo))
 
-    def _spend(self, size: int, max_bytes: int) -> None:
+    def _spend(self, size: int, max_bytes: int) -> int:
+        """How much of `size` will be read, which is noted."""
         if size > max_bytes:  # refused unread by whoever fetches it
-            return
+            return 0
         if self._bytes + size > self._limits.image_max_bytes:
             raise MalformedError(
                 Code.LIMIT_EXCEEDED, f"more than {self._limits.image_max_bytes} bytes of evidence for one image"
             )
         self._bytes += size
+        return size
 
     def _limit(self, place: Place, detail: str) -> None:
         self._fail(place, MalformedError(Code.LIMIT_EXCEEDED, detail))

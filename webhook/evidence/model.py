@@ -8,7 +8,7 @@ is `attested`. All values are frozen.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -106,6 +106,10 @@ class Evidence:
     media_type: str
     annotations: Mapping[str, str]  # of the layer
     payload: bytes = field(repr=False)
+
+    def emptied(self) -> Evidence:
+        """What it was, without what it holds: outcomes live as long as their review, and it may hold megabytes."""
+        return replace(self, annotations={}, payload=b"")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ spec: cosign signature, attestation and bundle specifications; OCI distribution 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 
 from webhook.errors import Code, MalformedError
 from webhook.evidence.model import (
@@ -56,10 +57,11 @@ def tag(place: Place, digest: Digest) -> str | None:
 
 
 def candidates(listed: Iterable[Descriptor], wants: Wants) -> list[Descriptor]:
-    """What of a listing may be wanted, the likeliest first, and of these the newest, as they say themselves."""
+    """What of a listing may be wanted, each kind in turn, of a kind the likeliest first, and of these the newest, as
+    they say themselves."""
     found = [each for each in listed if _may_hold(each.artifact_type, wants) and _is_wanted(_hint(each), wants)]
     found.sort(key=lambda each: each.annotations.get(CREATED, ""), reverse=True)
-    return sorted(found, key=lambda each: (each.artifact_type in UNTOLD_TYPES, not _hint(each)))
+    return _in_turn(sorted(found, key=lambda each: (each.artifact_type in UNTOLD_TYPES, not _hint(each))), _hint)
 
 
 def referrer_layers(manifest: Manifest, subject: Digest, wants: Wants) -> list[Descriptor]:
@@ -87,15 +89,13 @@ def signatures(manifest: Manifest, wants: Wants) -> Sequence[Descriptor]:
 
 
 def attestations(manifest: Manifest, wants: Wants) -> Sequence[Descriptor]:
-    """The layers that may hold an attestation, those that say so first, and of these the newest: cosign appends."""
+    """The layers that may hold an attestation, each kind in turn, the newest first: cosign appends."""
     found = [
         layer
         for layer in reversed(manifest.layers)
-        if wants.predicates
-        and form_of(layer) is Form.DSSE
-        and _is_demanded(layer.annotations.get(LAYER_PREDICATE, ""), wants)
+        if wants.predicates and form_of(layer) is Form.DSSE and _is_demanded(_layer_hint(layer), wants)
     ]
-    return sorted(found, key=lambda layer: not layer.annotations.get(LAYER_PREDICATE))
+    return _in_turn(sorted(found, key=lambda layer: not _layer_hint(layer)), _layer_hint)
 
 
 def form_of(layer: Descriptor) -> Form | None:
@@ -105,8 +105,23 @@ def form_of(layer: Descriptor) -> Form | None:
     return {SIMPLE_SIGNING: Form.LEGACY, DSSE_ENVELOPE: Form.DSSE}.get(layer.media_type)
 
 
+def _in_turn(found: Sequence[Descriptor], hint: Callable[[Descriptor], str]) -> list[Descriptor]:
+    """One of each kind, then the next of each, and so on. Only so many are examined: the scan of every day must not
+    crowd out the one provenance or signature."""
+    numbers: Counter[str] = Counter()
+    turns = []
+    for each in found:
+        turns.append(numbers[hint(each)])
+        numbers[hint(each)] += 1
+    return [each for _, each in sorted(zip(turns, found, strict=True), key=lambda pair: pair[0])]
+
+
 def _hint(descriptor: Descriptor) -> str:
     return descriptor.annotations.get(BUNDLE_PREDICATE, "")
+
+
+def _layer_hint(layer: Descriptor) -> str:
+    return layer.annotations.get(LAYER_PREDICATE, "")
 
 
 def _may_hold(artifact_type: str | None, wants: Wants) -> bool:

@@ -242,7 +242,7 @@ def _missing(
 
 def _perhaps(demand: AttestationDemand, outcomes: Sequence[Outcome]) -> list[Outcome]:
     """What was refused and may have been an attestation of this type: nothing that is known to be another thing."""
-    others = {id(o.evidence) for o in outcomes if o.proof is not None and not _is_of_type(demand, o.proof)}
+    others = {id(o.evidence) for o in outcomes if o.evidence is not None and _is_another_thing(o, demand)}
     return [
         o
         for o in outcomes
@@ -250,13 +250,16 @@ def _perhaps(demand: AttestationDemand, outcomes: Sequence[Outcome]) -> list[Out
         and (o.signer is None or o.signer in demand.signers)
         and o.code is not Code.NO_SIGNATURE
         and not reasons.is_signature(o)
-        # A verified statement of another type than any that is asked for is `claim_mismatch`.
-        and (o.evidence is None or (o.code is not Code.CLAIM_MISMATCH and id(o.evidence) not in others))
+        and id(o.evidence) not in others
     ]
 
 
-def _is_of_type(demand: AttestationDemand, proof: Proof) -> bool:
-    return proof.attestation is not None and proof.attestation.predicate_type == demand.predicate_type
+def _is_another_thing(outcome: Outcome, demand: AttestationDemand) -> bool:
+    """Some signer's, but not of this type; one that nothing asks for is `claim_mismatch`."""
+    if outcome.proof is None:
+        return outcome.code is Code.CLAIM_MISMATCH
+    said = outcome.proof.attestation
+    return said is None or said.predicate_type != demand.predicate_type
 
 
 def _standing(one: Weighed) -> tuple[int, str, str]:

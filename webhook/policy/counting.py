@@ -21,7 +21,7 @@ MAX_AHEAD = timedelta(minutes=5)  # that a clock may go before ours
 _UNITS = (
     ("d", timedelta(days=1)),
     ("h", timedelta(hours=1)),
-    ("min", timedelta(minutes=1)),
+    ("m", timedelta(minutes=1)),
     ("s", timedelta(seconds=1)),
 )
 
@@ -209,4 +209,4 @@ def _hand_on(free: str, asked_by: Mapping[str, int], held: dict[int, str], holde
 
 def _span(length: timedelta) -> str:
     name, unit = next((name, unit) for name, unit in _UNITS if length >= unit or unit == _UNITS[-1][1])
-    return f"{length / unit:g} {name}"
+    return f"{length / unit:g}{name}"

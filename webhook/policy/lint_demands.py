@@ -13,7 +13,7 @@ from datetime import timedelta
 from webhook.evidence.model import Signer, SignerKind
 from webhook.oci.reference import Pattern
 from webhook.policy.finding import Finding, FindingCode, found
-from webhook.policy.model import AttestationDemand, Rule, TrustPolicy
+from webhook.policy.model import AttestationDemand, Pick, Rule, TrustPolicy
 from webhook.trust import expression, openness
 from webhook.trust.identity import Identity
 
@@ -80,8 +80,11 @@ def _identity(policy: TrustPolicy, path: str, identity: Identity) -> Iterator[Fi
     for field, read in (("subjectGlob", identity.subject_glob), ("subjectRegex", identity.subject_regex)):
         if read is None:
             continue
-        pattern_of = expression.parse_glob if field == "subjectGlob" else expression.parse
-        if openness.is_any_repository(pattern_of(read).automaton):
+        automaton = (expression.parse_glob if field == "subjectGlob" else expression.parse)(read).automaton
+        if openness.is_no_address(automaton):
+            message = "matches no URL and no e-mail address: a pattern must match all of the name, not a part of it"
+            yield found(policy, f"{path}.{field}", FindingCode.NO_ADDRESS, message)
+        if openness.is_any_repository(automaton):
             message = "the repository is not written out: whoever may run a workflow in any other of them may sign"
             yield found(policy, f"{path}.{field}", FindingCode.ANY_REPOSITORY, message)
 
@@ -116,6 +119,8 @@ def _rule(policy: TrustPolicy, path: str, rule: Rule, denied: Mapping[str, str])
         yield from _unmet(policy, below, demand.signers, 1, denied)
         if not demand.time_field:
             yield from _age(policy, below, demand.signers, demand.max_age)
+            if demand.pick is Pick.NEWEST and demand.max_age is None:
+                yield from _renewable(policy, f"{below}.pick", demand.signers)
         yield from _condition(policy, below, demand)
 
 
@@ -129,12 +134,23 @@ def _unmet(
 
 
 def _age(policy: TrustPolicy, path: str, signers: Iterable[Signer], age: timedelta | None) -> Iterator[Finding]:
+    signers = tuple(signers)
     without = [signer for signer in signers if signer.kind is SignerKind.KEY and not signer.require_log]
     if age is not None and without:
         message = (
             f"an age needs a log entry or a timestamp, which nothing demands of {_names(without)}: requireLog does"
         )
         yield found(policy, f"{path}.maxAge", FindingCode.AGE_WITHOUT_LOG, message)
+    elif age is not None:
+        yield from _renewable(policy, f"{path}.maxAge", signers)
+
+
+def _renewable(policy: TrustPolicy, path: str, signers: Iterable[Signer]) -> Iterator[Finding]:
+    """A certificate ends minutes after it was issued; nothing ends what a key has signed."""
+    keys = [signer for signer in signers if signer.kind is SignerKind.KEY]
+    if keys:
+        message = f"an old signature by {_names(keys)} can be logged or stamped anew, and is young then"
+        yield found(policy, path, FindingCode.RENEWABLE_AGE, message)
 
 
 def _condition(policy: TrustPolicy, path: str, demand: AttestationDemand) -> Iterator[Finding]:

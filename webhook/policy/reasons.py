@@ -181,7 +181,8 @@ def _counted(telling: Outcome, outcomes: Sequence[Outcome]) -> str:
     # By the piece of evidence: it was held against each name under which a policy knows the same key.
     pieces = {id(o.evidence): o.code for o in outcomes if o.evidence is not None and o.verdict is Verdict.REJECTED}
     counts, total = Counter(pieces.values()), len(pieces)
-    found = f"{total} cosign signature{'s' if total > 1 else ''} found"
+    kind = "cosign signature" if all(_is_signature(o) for o in outcomes) else "signature or attestation"
+    found = f"{total} {kind if total == 1 else kind.replace(' or ', 's or ') + 's'} found"
     if set(counts) == {Code.SIGNATURE_INVALID}:
         _, mark, hint = telling.detail.partition("; ")
         key = " with this key" if telling.signer is None or telling.signer.kind is SignerKind.KEY else ""
@@ -190,6 +191,10 @@ def _counted(telling: Outcome, outcomes: Sequence[Outcome]) -> str:
         return telling.detail
     listed = ", ".join(f"{counts[code]} {code}" for code in sorted(counts, key=rank, reverse=True))
     return f"{found}: {listed}: {telling.detail}"
+
+
+def _is_signature(outcome: Outcome) -> bool:
+    return outcome.evidence is None or outcome.evidence.form is not Form.DSSE
 
 
 def worst_first(decisions: Iterable[PolicyDecision]) -> list[PolicyDecision]:

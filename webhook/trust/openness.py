@@ -71,6 +71,11 @@ def is_any_repository(automaton: Automaton) -> bool:
     return _meet(automaton, _SUBJECT_REPOSITORY)
 
 
+def is_no_address(automaton: Automaton) -> bool:
+    """Whether it matches neither a URL nor an e-mail address, which is what certificates name: a part of one, say."""
+    return not _meet(automaton, _ADDRESS)
+
+
 def has_loose_dot(pattern: str) -> bool:
     """Whether in the host that `pattern` writes out an unescaped dot stands for any character."""
     plain = _SINGLE.sub(lambda one: one[1] or "x", pattern)
@@ -162,4 +167,5 @@ _SUBJECT_ALL = _question(Characters(_NAME, FREE), Characters(_NAME, FREE), Repea
 _SUBJECT_HOST = _question(_SCHEME, _FREE_AUTHORITY)
 _SUBJECT_DOMAIN = _question(_some(_NAME), _text("@"), _FREE_HOST)
 _SUBJECT_OWNER = _question(_HOST_AND_SLASH, _FREE_SEGMENT)
+_ADDRESS = _question(_any(EVERY), Choice((_text("://"), _text("@"))), _any(EVERY))
 _SUBJECT_REPOSITORY = _question(_HOST_AND_SLASH, _some(_SEGMENT), _text("/"), _FREE_SEGMENT)
