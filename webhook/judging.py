@@ -108,11 +108,13 @@ def _crosschecked(outcome: Outcome, question: Question) -> Outcome:
     evidence, signer = outcome.evidence, outcome.signer
     if outcome.proof is None or outcome.proof.claims is None or evidence is None or signer is None:
         return outcome
-    if signer.trust_root is None:
+    source = signer.trust_root
+    if source is None:
         return outcome
-    second = _second_implementation()
-    said = AGREED if second.can_judge(evidence) else NOT_JUDGED
-    disagreement: str = second.disagreement(evidence, question.trust.root_of(signer.trust_root))
+    second, root = _second_implementation(), question.trust.root_of(source)
+    # It demands a log entry and a timestamp of a certificate log, whatever is demanded under this root
+    judged = bool(outcome.proof.logged) and source.require_sct and second.can_judge(evidence, root)
+    said, disagreement = (AGREED, str(second.disagreement(evidence, root))) if judged else (NOT_JUDGED, "")
     if disagreement and question.crosscheck is Crosscheck.ENFORCE:
         refused = RejectedError(Code.CROSSCHECK_DISAGREEMENT, disagreement)
         return model.failed(refused, signer=signer, evidence=evidence, place=evidence.place)

@@ -199,7 +199,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     verify.add_argument("--trusted-root")
     verify.add_argument("artifact", metavar="FILE_OR_DIGEST")
     given = parser.parse_args(arguments)
-    if bool(given.key) == bool(given.certificate_identity and given.certificate_oidc_issuer):
+    identity = given.certificate_identity, given.certificate_oidc_issuer
+    if any(identity) if given.key else not all(identity):
         verify.error("--certificate-identity and --certificate-oidc-issuer, or --key, are needed")
     if given.staging and not given.trusted_root and STAGING_ROOT not in os.environ:
         verify.error(f"--staging: {STAGING_ROOT} must name the trusted_root.json of that instance")

@@ -87,6 +87,7 @@ def test_a_policy_without_roots_has_none_of_its_own() -> None:
     assert parse_one(head() + KEYS).trust_roots == ()
 
 
+NOT_PUBLIC = "COUNTERSIGN_TUF_HOSTS must list a host that is not public"
 OWN = "spec.trustRoots[0]"
 ONE_OF = "exactly one of trustedRoot, file, tuf and material expected, found "
 A_FILE = "a plain file name, without a folder, expected, found "
@@ -137,7 +138,7 @@ REFUSED: dict[str, tuple[str, list[tuple[str, str]]]] = {
     ),
     "repository without an address": (
         roots({"tuf": {"root": TUF_ROOT}}),
-        [(f"{OWN}.tuf.mirror", "required, and missing: the https URL of the repository; COUNTERSIGN_TUF_HOSTS must list a host that is not public")],
+        [(f"{OWN}.tuf.mirror", f"required, and missing: the https URL of the repository; {NOT_PUBLIC}")],
     ),
     "root.json that is none": (
         roots({"tuf": {"mirror": MIRROR, "root": '{"signed": {"_type": "targets"}}'}}),

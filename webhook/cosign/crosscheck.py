@@ -23,6 +23,8 @@ from webhook.errors import quote
 from webhook.evidence.model import Evidence, Form
 from webhook.trust.root import TrustRoot
 
+log = logging.getLogger(__name__)
+
 JUDGED = frozenset({("dsse", "0.0.1"), ("hashedrekord", "0.0.2")})
 MAX_ROOTS = 16
 
@@ -46,18 +48,19 @@ class _AnyIdentity:
         del cert
 
 
-def can_judge(evidence: Evidence) -> bool:
-    """Whether the library knows this kind of bundle; `evidence` is one that we could parse."""
-    return evidence.form is Form.BUNDLE and _is_judged(bundle.parse(evidence.payload))
+def can_judge(evidence: Evidence, root: TrustRoot) -> bool:
+    """Whether the library knows this kind of bundle and can read `root`; `evidence` is one that we could parse."""
+    return evidence.form is Form.BUNDLE and _is_judged(bundle.parse(evidence.payload)) and _verifier(root) is not None
 
 
 def disagreement(evidence: Evidence, root: TrustRoot) -> str:
     """Why the library would refuse the bundle `evidence` under `root`; empty where it agrees or cannot judge."""
-    if not can_judge(evidence):
+    verifier = _verifier(root)
+    if verifier is None or not can_judge(evidence, root):
         return ""
     try:
         theirs = Bundle.from_json(evidence.payload)
-        kind, payload = _verifier(root).verify_dsse(theirs, _AnyIdentity())
+        kind, payload = verifier.verify_dsse(theirs, _AnyIdentity())
     except Exception as error:  # noqa: BLE001  # a library that crashes has not agreed
         return f"sigstore-python refuses it: {type(error).__name__}: {quote(str(error))}"
     envelope = bundle.parse(evidence.payload).envelope
@@ -76,6 +79,11 @@ def _is_judged(parsed: OurBundle) -> bool:
 
 
 @functools.lru_cache(MAX_ROOTS)
-def _verifier(root: TrustRoot) -> Verifier:
+def _verifier(root: TrustRoot) -> Verifier | None:
+    """`None` where the library cannot read `root`: it wants what is optional, such as the name of an authority."""
     config = {**_CONFIG, "trustedRoot": json.loads(root.document)}
-    return Verifier(trusted_root=ClientTrustConfig.from_json(json.dumps(config)).trusted_root)
+    try:
+        return Verifier(trusted_root=ClientTrustConfig.from_json(json.dumps(config)).trusted_root)
+    except Exception as error:  # noqa: BLE001  # of whatever kind: nothing under this root is judged
+        log.warning("sigstore-python cannot read the trust root %s: %s", root.fingerprint, quote(str(error)))
+        return None

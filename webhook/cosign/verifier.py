@@ -198,6 +198,7 @@ def _proof(
         material=signed_by,
         key_fingerprint=key.fingerprint,
         certificate_fingerprint=leaf.fingerprint if leaf is not None else "",
+        certificate_twins=certificate.twins(leaf) if leaf is not None else (),
         claims=claims,
         times=vouched.times,
         logged=vouched.logged,

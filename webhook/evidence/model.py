@@ -139,6 +139,7 @@ class Proof:
     material: str
     key_fingerprint: str  # SPKI SHA-256 of the key that signed
     certificate_fingerprint: str = ""  # SHA-256 of the DER
+    certificate_twins: tuple[str, ...] = ()  # of the same certificate as others than its issuer can write it
     claims: Claims | None = None
     times: tuple[SignedTime, ...] = ()
     logged: tuple[tuple[str, int | None], ...] = ()  # URL of the log; index of the entry, where it can be believed

@@ -86,10 +86,14 @@ def blocked_by(outcome: Outcome, blocked: Blocked) -> tuple[TrustPolicy, Deny] |
     found = (
         blocked.keys.get(signer.fingerprint),
         blocked.keys.get(proof.key_fingerprint),
-        blocked.certificates.get(proof.certificate_fingerprint),
+        *(blocked.certificates.get(one) for one in _certificates(proof)),
         *(_blocked_index(index, blocked) for _, index in proof.logged),
     )
     return next((entry for entry in found if entry is not None), None)
+
+
+def _certificates(proof: Proof) -> tuple[str, ...]:
+    return (proof.certificate_fingerprint, *proof.certificate_twins)
 
 
 def _blocked_index(index: int | None, blocked: Blocked) -> tuple[TrustPolicy, Deny] | None:
@@ -108,9 +112,7 @@ def denies(policy: TrustPolicy, outcome: Outcome) -> bool:
     indices = [index for _, index in proof.logged]
     return any(
         (entry.key_fingerprint is not None and entry.key_fingerprint in keys)
-        or (
-            entry.certificate_fingerprint is not None and entry.certificate_fingerprint == proof.certificate_fingerprint
-        )
+        or (entry.certificate_fingerprint is not None and entry.certificate_fingerprint in _certificates(proof))
         or (entry.log_index is not None and (entry.log_index in indices or None in indices))
         for entry in policy.deny
     )
