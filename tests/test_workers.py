@@ -147,6 +147,21 @@ async def test_the_small_do_not_wait_for_the_large(monkeypatch: pytest.MonkeyPat
     assert asked == [small, small, small, large, large]
 
 
+async def test_who_is_a_little_larger_does_not_wait_for_ever() -> None:
+    line = _Line(1)
+    await line.take(0)
+    first = asyncio.create_task(line.take(4_000))
+    await asyncio.sleep(0.01)  # many times what reading as much takes
+    later = [asyncio.create_task(line.take(1_000)) for _ in range(3)]
+    await asyncio.sleep(0)
+    line.give_back(None)
+    await first
+    assert not any(task.done() for task in later)
+    for task in later:
+        line.give_back(None)
+        await task
+
+
 async def test_warm_starts_one_worker_once() -> None:
     async with working(workers=2) as workers:
         for _ in range(3):

@@ -21,6 +21,7 @@ import resource
 import signal
 import struct
 import sys
+import time
 from collections.abc import Coroutine
 from typing import Any, BinaryIO, TypeVar
 
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 NICENESS = 10
+READ_PER_SECOND = 8 << 20  # bytes of evidence that a worker gets through, about
 MAX_MEMORY_BYTES = 1 << 30  # of address space; the largest attestation takes some 270 MiB
 _LENGTH = struct.Struct("!Q")
 _KEPT_ENVIRONMENT = ("PATH", "PYTHONPATH", "LANG", "MALLOC_ARENA_MAX")
@@ -138,13 +140,14 @@ class Workers:
 class _Line:
     """Places that are free, each with its worker or `None`, and who waits for one.
 
-    The smallest piece is next, and of equals the first: what takes long must not hold up what does not. An image has
-    one piece in the line at a time, so that none with many candidates holds up one with few.
+    Who came first is next, but that each lets those pass who come while a piece of its size would be read: what takes
+    long does not hold up what does not, and nobody waits for ever. An image has one piece in the line at a time, so
+    that none with many candidates holds up one with few.
     """
 
     def __init__(self, places: int) -> None:
         self._free: list[_Worker | None] = [None] * places
-        self._waiting: list[tuple[int, int, asyncio.Future[_Worker | None]]] = []
+        self._waiting: list[tuple[float, int, asyncio.Future[_Worker | None]]] = []
         self._numbers = itertools.count()
 
     async def take(self, size: int) -> _Worker | None:
@@ -152,7 +155,7 @@ class _Line:
         if self._free:
             return self._free.pop()  # the one that worked last has its memory warm
         turn: asyncio.Future[_Worker | None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (size, next(self._numbers), turn))
+        heapq.heappush(self._waiting, (time.monotonic() + size / READ_PER_SECOND, next(self._numbers), turn))
         try:
             return await turn
         except asyncio.CancelledError:
