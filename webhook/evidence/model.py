@@ -75,6 +75,9 @@ class Signer:
     trust_root: RootSource | None = None
     require_log: bool = False  # of a key; for an identity its trust root says so
 
+    def __hash__(self) -> int:
+        return hash(self.name)  # signers are looked up many times in a review, and few share a name
+
     @property
     def fingerprint(self) -> str:
         """Of a key the lower-case hex SHA-256 of its SPKI; an identity has none: empty."""
