@@ -363,3 +363,11 @@ def test_what_the_image_is_held_against_is_said_once(commands: Commands, options
     told = commands.run("verify", "ghcr.io/acme/shop:1", *options)
     assert (told.code, told.out) == (2, "")
     assert said in told.err
+
+
+async def test_a_build_that_no_certificate_tells_is_not_pointed_to(shop: Shop) -> None:
+    shop.attach(OURS.keyless_bundle(shop.digest))
+    shop.attach(OURS.keyless_bundle(shop.digest, predicate_type=SLSA, predicate={"builder": "ci"}), SLSA)
+    told = await shop.by_policy(shop.policy(more=DEMAND))
+    assert told.code == 0
+    assert "extensions" not in told.out

@@ -100,7 +100,10 @@ def _proved(proof: Proof, builds: dict[tuple[Fact, ...], str], name: str) -> Ite
         yield "certificate", f"sha256:{proof.certificate_fingerprint}"
         build = tuple(sorted(proof.claims.extensions.items()))
         first = builds.setdefault(build, name)
-        yield from _extensions(proof.claims.extensions) if first == name else [("extensions", f"as of {first}")]
+        if first == name:
+            yield from _extensions(proof.claims.extensions)
+        elif build:
+            yield "extensions", f"as of {first}"
     yield from (("signed", f"{_time(time.at)}, by the clock of {time.source}") for time in _earliest_first(proof.times))
     for log, index in proof.logged:
         yield "logged", log if index is None else f"{log}, entry {index}"
