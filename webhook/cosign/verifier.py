@@ -53,6 +53,17 @@ def verify(
     return tuple(examined.outcome(signer) for signer in signers)
 
 
+def parse(evidence: Evidence) -> Candidate:
+    """The candidate in `evidence`, of which nothing is believed. Raises: MalformedError."""
+    match evidence.form:
+        case Form.LEGACY:
+            return legacy.parse_signature(evidence)
+        case Form.DSSE:
+            return legacy.parse_attestation(evidence)
+        case Form.BUNDLE:
+            return bundle.parse_image_signature(evidence.payload)
+
+
 class _Examined:
     """One piece of evidence, and what was found out about it so far, errors too: none is asked for twice."""
 
@@ -77,7 +88,7 @@ class _Examined:
         )
 
     def _prove(self, signer: Signer) -> tuple[Proof, Said]:
-        candidate = self._once("candidate", lambda: _parse(self._evidence))
+        candidate = self._once("candidate", lambda: parse(self._evidence))
         match signer.material:
             case PublicKey() as key:
                 return self._prove_key(candidate, key, signer)
@@ -143,16 +154,6 @@ class _Examined:
         if isinstance(found, CountersignError):
             raise found
         return found  # type: ignore[return-value]  # what `find` of this name gave
-
-
-def _parse(evidence: Evidence) -> Candidate:
-    match evidence.form:
-        case Form.LEGACY:
-            return legacy.parse_signature(evidence)
-        case Form.DSSE:
-            return legacy.parse_attestation(evidence)
-        case Form.BUNDLE:
-            return bundle.parse_image_signature(evidence.payload)
 
 
 def _verify_beside(candidate: Candidate, form: Form, key: PublicKey) -> None:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from webhook.cosign import attestation, bundle, certificate, legacy
+from webhook.cosign import attestation, bundle, certificate, legacy, verifier
 from webhook.cosign.candidate import Candidate
 from webhook.cosign.certificate import Leaf
 from webhook.cosign.log import MAX_TIME
@@ -94,7 +94,7 @@ class Hearsay:
 def heard(evidence: Evidence) -> Hearsay | None:
     """What `evidence` says of itself; `None` where it says nothing, or nothing that can be read."""
     try:
-        candidate = _candidate(evidence)
+        candidate = verifier.parse(evidence)
     except CountersignError:
         return None
     said = Hearsay(
@@ -168,16 +168,6 @@ def _of_bundle(payload: bytes, predicate_type: str, created: str) -> Claims:
     return Claims(
         _sigstore(predicate_type), predicate_type, A_KEY if found.leaf is None else _named(found.leaf), created
     )
-
-
-def _candidate(evidence: Evidence) -> Candidate:
-    match evidence.form:
-        case Form.LEGACY:
-            return legacy.parse_signature(evidence)
-        case Form.DSSE:
-            return legacy.parse_attestation(evidence)
-        case Form.BUNDLE:
-            return bundle.parse_image_signature(evidence.payload)
 
 
 def _predicate_type(candidate: Candidate) -> str:
