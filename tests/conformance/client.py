@@ -2,10 +2,13 @@
 
     client.py verify-bundle [--staging] --bundle FILE (--certificate-identity SUBJECT --certificate-oidc-issuer ISSUER |
                             --key PEM) [--trusted-root FILE] FILE_OR_DIGEST
+    client.py verify [--staging] --signature FILE --certificate FILE --certificate-identity SUBJECT
+                     --certificate-oidc-issuer ISSUER [--trusted-root FILE] FILE_OR_DIGEST
 
 Exit 1 with the reason's code on standard error where it was refused, 2 where the command line is wrong. Bundles with a
-message signature are verified here and nowhere else: they sign the bytes of a file, which no image is. Nothing signs
-here, and there is no network: `sign-bundle` and the old `verify`, which asks a log online, are refused.
+message signature are verified here and nowhere else: they sign the bytes of a file, which no image is. `verify`, the
+older form, has a signature and a certificate alone: clients that pass ask a log online when it was signed. We
+never do, so nothing vouches for it, and it is always `tlog_invalid`. Nothing signs here, so there is no `sign-bundle`.
 
 spec: sigstore-conformance, docs/cli_protocol.md.
 """
@@ -21,11 +24,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
+from webhook import untrusted
 from webhook.cosign import attestation, bundle, certificate, material
 from webhook.cosign.attestation import Envelope
 from webhook.cosign.bundle import Bundle, MessageSignature
@@ -66,7 +71,11 @@ def artifact_named(digest: str) -> Artifact:
 
 def verify_bundle(data: bytes, artifact: Artifact, signer: Identity | PublicKey, trusted: TrustRoot) -> None:
     """`signer` signed `artifact`, as the bundle in `data` says and `trusted` vouches for. Raises: CountersignError."""
-    parsed = bundle.parse(data)
+    verify(bundle.parse(data), artifact, signer, trusted)
+
+
+def verify(parsed: Bundle, artifact: Artifact, signer: Identity | PublicKey, trusted: TrustRoot) -> None:
+    """The same of a bundle that was parsed, or put together. Raises: CountersignError."""
     key = _key_of(parsed, signer)
     candidate, logged = _candidate(parsed, key, artifact)
     vouched = material.verify(candidate, trusted, logged, require_log=True, require_timestamp=False)
@@ -172,12 +181,9 @@ def _verify_signature(signature: bytes, key: PublicKey, artifact: Artifact) -> N
 def main(arguments: Sequence[str] | None = None) -> int:
     given = _parse(arguments)
     try:
-        verify_bundle(
-            Path(given.bundle).read_bytes(),
-            _artifact(given.artifact),
-            _signer(given),
-            root.parse(_root_file(given).read_bytes()),
-        )
+        trusted = root.parse(_root_file(given).read_bytes())
+        parsed = bundle.parse(Path(given.bundle).read_bytes()) if given.bundle else _detached(given)
+        verify(parsed, _artifact(given.artifact), _signer(given), trusted)
     except CountersignError as error:
         print(f"{error.code}: {error.detail}", file=sys.stderr)
         return 1
@@ -190,21 +196,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="client.py", allow_abbrev=False)
-    verify = parser.add_subparsers(dest="command", required=True).add_parser("verify-bundle", allow_abbrev=False)
-    verify.add_argument("--staging", action="store_true", help=f"the root in the file that {STAGING_ROOT} names")
-    verify.add_argument("--bundle", required=True)
-    verify.add_argument("--certificate-identity")
-    verify.add_argument("--certificate-oidc-issuer")
-    verify.add_argument("--key", help="a public key in PEM, instead of both of these")
-    verify.add_argument("--trusted-root")
-    verify.add_argument("artifact", metavar="FILE_OR_DIGEST")
+    commands = parser.add_subparsers(dest="command", required=True)
+    bundled = commands.add_parser("verify-bundle", allow_abbrev=False)
+    bundled.add_argument("--bundle", required=True)
+    bundled.add_argument("--key", help="a public key in PEM, instead of identity and issuer")
+    detached = commands.add_parser("verify", allow_abbrev=False)
+    detached.add_argument("--signature", required=True, help="in base64")
+    detached.add_argument("--certificate", required=True, help="in PEM")
+    detached.set_defaults(bundle="", key="")
+    for command in (bundled, detached):
+        command.add_argument("--staging", action="store_true", help=f"the root in the file that {STAGING_ROOT} names")
+        command.add_argument("--certificate-identity")
+        command.add_argument("--certificate-oidc-issuer")
+        command.add_argument("--trusted-root")
+        command.add_argument("artifact", metavar="FILE_OR_DIGEST")
     given = parser.parse_args(arguments)
     identity = given.certificate_identity, given.certificate_oidc_issuer
     if any(identity) if given.key else not all(identity):
-        verify.error("--certificate-identity and --certificate-oidc-issuer, or --key, are needed")
+        wanted = "--certificate-identity and --certificate-oidc-issuer"
+        bundled.error(f"{wanted}, or --key, are needed") if given.bundle else detached.error(f"{wanted} are needed")
     if given.staging and not given.trusted_root and STAGING_ROOT not in os.environ:
-        verify.error(f"--staging: {STAGING_ROOT} must name the trusted_root.json of that instance")
+        parser.error(f"--staging: {STAGING_ROOT} must name the trusted_root.json of that instance")
     return given
+
+
+def _detached(given: argparse.Namespace) -> Bundle:
+    """What a bundle would hold of it: neither a log entry nor a timestamp."""
+    signature = untrusted.decode_base64(Path(given.signature).read_text().strip(), "signature")
+    try:
+        [found] = x509.load_pem_x509_certificates(Path(given.certificate).read_bytes())
+    except ValueError as error:
+        raise MalformedError(Code.MALFORMED, "certificate: one in PEM expected") from error
+    leaf = certificate.parse(found.public_bytes(serialization.Encoding.DER))
+    return Bundle("", leaf, (), (), message=MessageSignature(signature))
 
 
 def _signer(given: argparse.Namespace) -> Identity | PublicKey:

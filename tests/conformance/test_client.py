@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -100,3 +103,18 @@ def test_a_file_that_is_named_like_a_digest_is_a_file(tmp_path: Path, monkeypatc
     assert client.main(command) == 1
     shutil.copy(FILES["ARTIFACT"], tmp_path / ZEROS)
     assert client.main(command) == 0
+
+
+def test_a_detached_signature_has_nobody_to_say_when(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All else is right: the same signature and certificate verify in their bundle."""
+    material = json.loads(FILES["BUNDLE"].read_bytes())
+    chain = material["verificationMaterial"]["x509CertificateChain"]["certificates"]
+    files = {"signature": material["messageSignature"]["signature"]}
+    files["certificate"] = ssl.DER_cert_to_PEM_cert(base64.b64decode(chain[0]["rawBytes"]))
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    given = [word for name in files for word in (f"--{name}", str(tmp_path / name))]
+
+    assert client.main(["verify", *given, *arguments("BY --trusted-root ROOT ARTIFACT")]) == 1
+    assert capsys.readouterr().err.startswith("tlog_invalid: ")
+    assert client.main(["verify", *given, *arguments("BY --trusted-root ROOT nowhere")]) == 2
