@@ -91,7 +91,7 @@ class Verification:
     """Certificates, logs, timestamps and conditions take milliseconds: they are judged in processes of their own."""
 
     workers: int = 1  # 0: in a thread of the server, which saves some 45 MiB and holds up other reviews
-    time_limit: float = 10.0  # for one piece of evidence
+    time_limit: float = 5.0  # for one piece of evidence, well within a review
     crosscheck: Crosscheck = Crosscheck.OFF
 
 
