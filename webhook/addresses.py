@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from urllib.parse import urlsplit
 
 from webhook.errors import Code, RejectedError, quote
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+MAX_URL_CHARS = 2048
+_LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 _METADATA = frozenset(
     (
         ipaddress.ip_address("100.100.100.200"),  # Alibaba Cloud
@@ -37,6 +40,25 @@ _IPV4_COMPATIBLE = ipaddress.ip_network("::/96")  # RFC 4291 2.5.5.1, deprecated
 _LOCAL_SUFFIXES = (".localhost", ".svc", ".cluster.local", ".internal", ".local")
 _DNS_NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)+")
 _NUMBER = re.compile(r"0x[0-9a-f]*|[0-9]+")
+
+
+def url_problem(text: str) -> str:
+    """Why `text` is no address of a repository to be fetched from by https; empty where it is one.
+
+    Only its form: `check_name` and the rules for addresses say whether its host may be dialled.
+    """
+    try:
+        url = urlsplit(text)
+        host, _ = url.hostname or "", url.port
+    except ValueError:
+        return "not a URL"
+    if len(text) > MAX_URL_CHARS or not text.isascii() or not text.isprintable() or " " in text:
+        return f"a URL of at most {MAX_URL_CHARS} characters of ASCII expected"
+    if not host or url.username is not None or "?" in text or "#" in text:
+        return "a URL with a host, and without a user, query or fragment expected"
+    if url.scheme != "https" and not (url.scheme == "http" and host in _LOOPBACK_HOSTS):
+        return "an https URL expected (http only for loopback)"
+    return ""
 
 
 def check_name(host: str) -> None:

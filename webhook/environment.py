@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 import yaml
 
+from webhook import files
 from webhook.errors import OperatorError, quote
 from webhook.settings import (
     KIB,
@@ -99,13 +100,7 @@ def unknown_variables(variables: Mapping[str, str]) -> tuple[str, ...]:
 def load_registries(path: Path) -> tuple[RegistryHost, ...]:
     """What the YAML file at `path` says of registries. Raises: OperatorError."""
     try:
-        with path.open("rb") as file:
-            data = file.read(_REGISTRIES_MAX_BYTES + 1)
-        if len(data) > _REGISTRIES_MAX_BYTES:
-            raise OperatorError(f"{path}: larger than {_REGISTRIES_MAX_BYTES} bytes")
-        document = yaml.safe_load(data)
-    except OSError as error:
-        raise OperatorError(f"{path}: cannot be read: {error.strerror}") from error
+        document = yaml.safe_load(files.load(path, _REGISTRIES_MAX_BYTES))
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise OperatorError(f"{path}: not YAML as expected: {' '.join(str(error).split())[:200]}") from error
     if document is None:

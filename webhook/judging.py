@@ -58,7 +58,10 @@ class Judgement:
 
 
 def judge(evidence: Evidence, question: Question) -> Judgement:
-    """What `evidence` proves for each signer, and how its statement stands against each demand. Never raises."""
+    """What `evidence` proves for each signer, and how its statement stands against each demand.
+
+    Never raises, unless the second implementation is wanted and cannot be loaded.
+    """
     outcomes: Sequence[Outcome] = cosign.verify(
         evidence, question.signers, predicates=question.wants.predicates, trust=question.trust, now=question.now
     )
@@ -113,12 +116,13 @@ def _crosschecked(outcome: Outcome, question: Question) -> Outcome:
         return outcome
     second, root = _second_implementation(), question.trust.root_of(source)
     # It demands a log entry and a timestamp of a certificate log, whatever is demanded under this root
-    judged = bool(outcome.proof.logged) and source.require_sct and second.can_judge(evidence, root)
-    said, disagreement = (AGREED, str(second.disagreement(evidence, root))) if judged else (NOT_JUDGED, "")
+    judged = outcome.proof.logged and source.require_sct
+    disagreement: str | None = second.disagreement(evidence, root) if judged else None
     if disagreement and question.crosscheck is Crosscheck.ENFORCE:
         refused = RejectedError(Code.CROSSCHECK_DISAGREEMENT, disagreement)
         return model.failed(refused, signer=signer, evidence=evidence, place=evidence.place)
-    return replace(outcome, facts={**outcome.facts, CROSSCHECK: disagreement or said})
+    said = NOT_JUDGED if disagreement is None else disagreement or AGREED
+    return replace(outcome, facts={**outcome.facts, CROSSCHECK: said})
 
 
 def _second_implementation() -> ModuleType:

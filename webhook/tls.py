@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from webhook import settings
+from webhook import files, settings
 from webhook.errors import OperatorError
 
 AUTHORITY_LIFETIME = timedelta(days=5 * 365)
@@ -54,7 +54,7 @@ class ServingCertificate:
         self._seen = b""
         self._authority = None if options.certificate_file else Authority(now)
         if self._authority and options.ca_out_file:
-            _write(options.ca_out_file, self._authority.pem)
+            files.save(options.ca_out_file, self._authority.pem)
         self._pair = self._next(now)
         _use(self.context, self._pair)
 
@@ -100,7 +100,8 @@ class ServingCertificate:
             return self._authority.issue(self._options.names, now)
         assert self._options.certificate_file is not None  # settings: both files, or neither
         assert self._options.key_file is not None
-        chain, key = _read(self._options.certificate_file), _read(self._options.key_file)
+        chain = files.load(self._options.certificate_file, FILE_MAX_BYTES)
+        key = files.load(self._options.key_file, FILE_MAX_BYTES)
         seen = hashlib.sha256(chain + b"\0" + key).digest()
         if seen == self._seen:
             return self._pair
@@ -216,29 +217,8 @@ def _use(context: ssl.SSLContext, pair: Pair) -> None:
             os.close(file)
 
 
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(FILE_MAX_BYTES + 1)
-    except OSError as error:
-        raise OperatorError(f"{path}: cannot be read: {error.strerror}") from error
-    if len(data) > FILE_MAX_BYTES:
-        raise OperatorError(f"{path}: larger than {FILE_MAX_BYTES} bytes")
-    return data
-
-
 def _expiry(chain: bytes, path: Path) -> datetime:
     try:
         return x509.load_pem_x509_certificates(chain)[0].not_valid_after_utc
     except (ValueError, IndexError) as error:
         raise OperatorError(f"{path}: no certificate in PEM found") from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    """`path` holds `content`, as one step: who waits for the file never reads half of it."""
-    try:
-        draft = path.with_name(f".{path.name}.new")
-        draft.write_bytes(content)
-        draft.replace(path)
-    except OSError as error:
-        raise OperatorError(f"{path}: cannot be written: {error.strerror}") from error

@@ -3,8 +3,7 @@
 A worker is this package again, told by length-prefixed pickles on its standard input and answering on its output, one
 piece of evidence at a time. It runs at a lower priority than the server and with bounded memory; one that takes longer
 than the limit, or dies, is replaced, and only what it was judging is inconclusive. Evidence that nobody waits for any
-more is not begun; the smallest is next. Both ends are one program in one container: a worker keeps the loop free, and
-is no sandbox.
+more is not begun. Both ends are one program in one container: a worker keeps the loop free, and is no sandbox.
 """
 
 from __future__ import annotations

@@ -81,10 +81,9 @@ def test_it_agrees_on_every_real_bundle_that_we_accept_and_it_can_judge(case: Ca
     if case.code:  # it is asked only of what we accept: most of these cannot even be read
         return
     found = made.evidence(Form.BUNDLE, data, {})
-    judged = crosscheck.can_judge(found, case.root)
+    judged = "dsseEnvelope" in json.loads(data) and case.id not in NOT_JUDGED
 
-    assert judged == ("dsseEnvelope" in json.loads(data) and case.id not in NOT_JUDGED)
-    assert crosscheck.disagreement(found, case.root) == ""
+    assert crosscheck.disagreement(found, case.root) == ("" if judged else None)
 
 
 NOT_JUDGED = {

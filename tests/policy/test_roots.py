@@ -11,6 +11,7 @@ import pytest
 
 from tests.policy.documents import KEY_A, KEYS, head, parse_one, refused
 from tests.private_sigstore import authority, documents
+from webhook import addresses
 from webhook.trust import mirror, root
 from webhook.trust.root import PUBLIC_GOOD, RootKind, RootSource
 
@@ -178,10 +179,10 @@ def test_mistake_is_named_with_its_path_and_line(more: str, expected: list[tuple
 )  # fmt: skip
 def test_a_mirror_is_an_https_url(url: str) -> None:
     assert refused(roots({"tuf": {"mirror": url, "root": TUF_ROOT}})) == [(f"{OWN}.tuf.mirror", f"{A_MIRROR}{url!a}")]
-    assert mirror.url_problem(url)
+    assert addresses.url_problem(url)
 
 
 @pytest.mark.parametrize("url", [MIRROR, "https://tuf.example.com:8443", "http://127.0.0.1:8080/x", "http://localhost"])
 def test_a_mirror_that_is_taken(url: str) -> None:
     assert one({"tuf": {"mirror": url, "root": TUF_ROOT}}).url == url
-    assert mirror.url_problem(url) == ""
+    assert addresses.url_problem(url) == ""

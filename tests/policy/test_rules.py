@@ -9,8 +9,7 @@ import pytest
 
 from tests.policy.documents import KEYLESS, KEYS, head, parse_one, policy, refused
 from webhook.evidence.model import SIGN_PREDICATE
-from webhook.policy.model import AttestationDemand, OnUnavailable, Pick, Rule
-from webhook.policy.syntax.fields import PREDICATE_TYPES
+from webhook.policy.model import PREDICATE_TYPES, AttestationDemand, OnUnavailable, Pick, Rule
 
 SLSA = "https://slsa.dev/provenance/v1"
 VULN = "https://cosign.sigstore.dev/attestation/vuln/v1"

@@ -91,7 +91,7 @@ def test_settled_files_are_not_read_again(tmp_path: Path) -> None:
 
 
 def test_a_set_comes_into_force_once_all_else_is_ready_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("webhook.policy.source.SETTLED_NS", -(10**12))
+    monkeypatch.setattr("webhook.files.SETTLED_NS", -(10**12))
     told: list[list[str]] = []
 
     def prepare(new: PolicySet) -> None:

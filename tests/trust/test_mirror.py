@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.private_sigstore.tuf import TARGET, TUFRepository, serving
-from webhook import settings
+from webhook import addresses, settings
 from webhook.errors import Code, InconclusiveError, MalformedError
 from webhook.tls import Authority
 from webhook.trust import mirror, root, tuf
@@ -347,7 +347,7 @@ URLS = {
 
 @pytest.mark.parametrize(("text", "problem"), URLS.values(), ids=URLS)
 async def test_only_https_is_dialled_and_http_on_loopback(text: str, problem: str, tmp_path: Path) -> None:
-    found = mirror.url_problem(text)
+    found = addresses.url_problem(text)
     assert bool(found) == bool(problem)
     assert problem in found
     if problem:

@@ -48,23 +48,20 @@ class _AnyIdentity:
         del cert
 
 
-def can_judge(evidence: Evidence, root: TrustRoot) -> bool:
-    """Whether the library knows this kind of bundle and can read `root`; `evidence` is one that we could parse."""
-    return evidence.form is Form.BUNDLE and _is_judged(bundle.parse(evidence.payload)) and _verifier(root) is not None
-
-
-def disagreement(evidence: Evidence, root: TrustRoot) -> str:
-    """Why the library would refuse the bundle `evidence` under `root`; empty where it agrees or cannot judge."""
-    verifier = _verifier(root)
-    if verifier is None or not can_judge(evidence, root):
-        return ""
+def disagreement(evidence: Evidence, root: TrustRoot) -> str | None:
+    """Why the library would refuse what we accepted under `root`; empty where it agrees, `None` where it cannot judge:
+    it does not know this kind of evidence, or cannot read `root`."""
+    if evidence.form is not Form.BUNDLE:
+        return None
+    ours, verifier = bundle.parse(evidence.payload), _verifier(root)
+    if verifier is None or not _is_judged(ours):
+        return None
     try:
         theirs = Bundle.from_json(evidence.payload)
         kind, payload = verifier.verify_dsse(theirs, _AnyIdentity())
     except Exception as error:  # noqa: BLE001  # a library that crashes has not agreed
         return f"sigstore-python refuses it: {type(error).__name__}: {quote(str(error))}"
-    envelope = bundle.parse(evidence.payload).envelope
-    if envelope is None or (kind, payload) != (envelope.payload_type, envelope.payload):
+    if ours.envelope is None or (kind, payload) != (ours.envelope.payload_type, ours.envelope.payload):
         return "sigstore-python reads another statement out of it"
     return ""
 

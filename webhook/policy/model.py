@@ -16,6 +16,20 @@ from webhook.oci.reference import Digest, Pattern
 from webhook.policy.condition import Condition
 from webhook.trust.root import RootSource
 
+# cosign, `--type` of `cosign attest`: names of predicate types; of several for one, the one to be told comes first
+PREDICATE_TYPES: Mapping[str, str] = {
+    "slsaprovenance02": "https://slsa.dev/provenance/v0.2",
+    "slsaprovenance": "https://slsa.dev/provenance/v0.2",
+    "slsaprovenance1": "https://slsa.dev/provenance/v1",
+    "spdx": "https://spdx.dev/Document",
+    "spdxjson": "https://spdx.dev/Document",
+    "cyclonedx": "https://cyclonedx.org/bom",
+    "vuln": "https://cosign.sigstore.dev/attestation/vuln/v1",
+    "openvex": "https://openvex.dev/ns",
+    "link": "https://in-toto.io/Link/v1",
+    "custom": "https://cosign.sigstore.dev/attestation/v1",
+}
+
 
 class Mode(StrEnum):
     ENFORCE = "enforce"

@@ -13,7 +13,7 @@ from webhook.errors import Code
 from webhook.evidence.model import Form, Outcome, Place, Signer, SignerKind, Verdict
 from webhook.policy import counting
 from webhook.policy.decision import PolicyDecision, Result, SignerLine
-from webhook.policy.model import Rule
+from webhook.policy.model import PREDICATE_TYPES, Rule
 
 # Of several reasons the one that came furthest is shown. A code that is not listed counts as the least.
 RANK: Mapping[Code, int] = {
@@ -61,17 +61,7 @@ NOT_FOUND: Mapping[SignerKind, str] = {
     SignerKind.KEY: "nothing signed with this key was found for this digest",
     SignerKind.KEYLESS: "nothing signed by this identity was found for this digest",
 }
-# By the names that people know from `cosign verify-attestation --type`.
-_SHORT_TYPES = {
-    "https://slsa.dev/provenance/v0.2": "slsaprovenance02",
-    "https://slsa.dev/provenance/v1": "slsaprovenance1",
-    "https://spdx.dev/Document": "spdx",
-    "https://cyclonedx.org/bom": "cyclonedx",
-    "https://cosign.sigstore.dev/attestation/vuln/v1": "vuln",
-    "https://openvex.dev/ns": "openvex",
-    "https://in-toto.io/Link/v1": "link",
-    "https://cosign.sigstore.dev/attestation/v1": "custom",
-}
+_SHORT_TYPES = {uri: name for name, uri in reversed(tuple(PREDICATE_TYPES.items()))}
 
 
 def signer_lines(decision: PolicyDecision) -> tuple[SignerLine, ...]:

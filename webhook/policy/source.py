@@ -12,14 +12,13 @@ import asyncio
 import hashlib
 import logging
 import os
-import stat
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from webhook import settings
+from webhook import files, settings
 from webhook.errors import MalformedError, OperatorError, quote
 from webhook.oci import reference
 from webhook.oci.reference import Pattern
@@ -30,9 +29,6 @@ from webhook.policy.syntax.mistakes import Mistake, PolicyErrors
 log = logging.getLogger(__name__)
 
 MAX_FILES = 200  # a ConfigMap holds about as many; a folder of more was named by mistake
-SETTLED_NS = (
-    2_000_000_000  # a file changed later than this before it was read may change again with the same time stamp
-)
 ENDINGS = (".yaml", ".yml")
 
 _Signature = tuple[tuple[str, ...], ...]
@@ -44,13 +40,13 @@ def load_files(paths: Sequence[Path], *, now: datetime | None = None, baseline: 
     Raises: PolicyErrors, with every mistake of all files; OperatorError, where one cannot be read.
     """
     moment, max_bytes = now or _utc_now(), settings.Policy().file_max_bytes
-    files = [file for path in paths for file in _expand(path)]
+    listed = [file for path in paths for file in _expand(path)]
     unread: list[str] = []
     mistakes: list[Mistake] = []
     policies: list[TrustPolicy] = []
-    for file in dict.fromkeys(files):
+    for file in dict.fromkeys(listed):
         try:
-            data = _read(file, max_bytes)
+            data = files.read(file, max_bytes)
             policies += document.parse(data, origin=str(file), now=moment, max_bytes=max_bytes)
         except OSError as error:
             unread.append(f"{file}: {_reason(error)}")
@@ -102,12 +98,12 @@ class DirectorySource:
                 return self._keep_all(_reason(error))
             if signature == self._signature:
                 return self._current
-            files = self._read_files(names)
+            found = self._read_files(names)
             if _look_again(self._configured.directory) == signature:
                 break
-        self._files = files
-        problems = {name: file.problem for name, file in files.items() if file.problem}
-        new = self._swap(self._make_set(problems, [name for name, file in files.items() if file.good is None]))
+        self._files = found
+        problems = {name: file.problem for name, file in found.items() if file.problem}
+        new = self._swap(self._make_set(problems, [name for name, file in found.items() if file.good is None]))
         self._signature = signature if _is_settled(signature, started) else None  # last: what failed is tried again
         return new
 
@@ -122,7 +118,7 @@ class DirectorySource:
 
     def _read_files(self, names: Sequence[str]) -> dict[str, _File]:
         taken: dict[str, str] = {}
-        files: dict[str, _File] = {}
+        found: dict[str, _File] = {}
         for name in names:
             file = self._read_file(name, self._files.get(name, _File()))
             if file.read and (clash := _first_clash(file.read, taken)):
@@ -130,14 +126,14 @@ class DirectorySource:
             elif file.read:
                 file = replace(file, good=file.read)
             taken.update((policy.name, name) for policy in file.good or ())
-            files[name] = file
-        return files
+            found[name] = file
+        return found
 
     def _read_file(self, name: str, before: _File) -> _File:
         """The file as it is now; `read` is what it says, where that can be had."""
         max_bytes = self._configured.file_max_bytes
         try:
-            data = _read(_inside(self._configured.directory, name), max_bytes)
+            data = files.read(files.inside(self._configured.directory, name), max_bytes)
         except OSError as error:
             return _File(before.good, None, "", _reason(error))
         content = hashlib.sha256(data).hexdigest()
@@ -220,28 +216,7 @@ def _stamp(directory: Path, name: str) -> tuple[str, ...]:
 
 
 def _is_settled(signature: _Signature, read_at: int) -> bool:
-    return all(stamp[1].isdecimal() and int(stamp[1]) < read_at - SETTLED_NS for stamp in signature)
-
-
-def _inside(directory: Path, name: str) -> Path:
-    """The file itself, behind the links of a ConfigMap volume. Raises: OSError, where they lead out of the folder."""
-    root, path = Path(os.path.realpath(directory)), Path(os.path.realpath(directory / name))
-    if not path.is_relative_to(root):
-        raise OSError("a link that leads out of the folder")
-    return path
-
-
-def _read(path: Path, max_bytes: int) -> bytes:
-    """The bytes of a regular file, up to one more than `max_bytes`, by which too many are told. Raises: OSError."""
-    # Not blocking, since opening a pipe would wait for its writer
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise OSError("not a regular file")
-        with open(handle, "rb", closefd=False) as file:
-            return file.read(max_bytes + 1)
-    finally:
-        os.close(handle)
+    return all(stamp[1].isdecimal() and int(stamp[1]) < read_at - files.SETTLED_NS for stamp in signature)
 
 
 def _expand(path: Path) -> list[Path]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
+from webhook import addresses, files
 from webhook.errors import InconclusiveError, MalformedError, OperatorError
 from webhook.policy import source as policies_in
 from webhook.settings import Settings
@@ -61,7 +62,7 @@ def show(file: Path | None, policies: Sequence[Path], configured: Settings, *, o
         raise OperatorError("one of FILE and --policy expected")
     now = datetime.now(UTC)
     if file is not None:
-        shown = [Shown(file.name, f"file {file}", _parse(_load(file, root.MAX_ROOT_BYTES), str(file)))]
+        shown = [Shown(file.name, f"file {file}", _parse(files.load(file, root.MAX_ROOT_BYTES), str(file)))]
     else:
         shown = _at_hand(_named(policies), configured, now)
     if output is Output.JSON:
@@ -82,13 +83,13 @@ def update(
         raise OperatorError("--root: it is for a repository of your own, name it: --mirror")
     trust = configured.trust
     if url is not None:
-        if problem := mirror.url_problem(url):
+        if problem := addresses.url_problem(url):
             raise OperatorError(f"--mirror: {problem}")
         if tuf_root is not None:
-            _load(tuf_root, mirror.MAX_TUF_ROOT_BYTES)
+            files.load(tuf_root, mirror.MAX_TUF_ROOT_BYTES)
         trust = replace(trust, tuf_mirror=url, tuf_root=tuf_root)
     repository = sources.public_good(trust)
-    before = _parse(_load(out, root.MAX_ROOT_BYTES), str(out)) if out.exists() else None
+    before = _parse(files.load(out, root.MAX_ROOT_BYTES), str(out)) if out.exists() else None
     try:
         fetched = asyncio.run(_fetch(repository, configured))
     except InconclusiveError as error:
@@ -97,7 +98,7 @@ def update(
         raise OperatorError(f"{repository.url}: what it vouches for is refused: {lack}; {out} stays as it is")
     changes = succession.changes(fetched.root, before) if before else ()
     if before != fetched.root:
-        _save(out, fetched.document)
+        files.save(out, fetched.document)
     if output is Output.JSON:
         told = {"url": repository.url, "file": str(out), "written": before != fetched.root, "changes": list(changes)}
         paper.document(told | _facts(fetched.root))
@@ -115,12 +116,12 @@ def assemble(parts: Parts, out: Path, *, paper: Paper) -> int:
     """The PEM files are one trusted_root.json, `out`. Raises: OperatorError."""
     try:
         document = byhand.assemble(
-            certificate_authorities=[_load(path, byhand.MAX_CHAIN_BYTES) for path in parts.fulcio],
+            certificate_authorities=[files.load(path, byhand.MAX_CHAIN_BYTES) for path in parts.fulcio],
             transparency_logs=[
-                LogKey(_load(path, byhand.MAX_CHAIN_BYTES), url, origin) for path, url, origin in parts.rekor
+                LogKey(files.load(path, byhand.MAX_CHAIN_BYTES), url, origin) for path, url, origin in parts.rekor
             ],
-            ct_logs=[LogKey(_load(path, byhand.MAX_CHAIN_BYTES)) for path in parts.ctfe],
-            timestamp_authorities=[_load(path, byhand.MAX_CHAIN_BYTES) for path in parts.tsa],
+            ct_logs=[LogKey(files.load(path, byhand.MAX_CHAIN_BYTES)) for path in parts.ctfe],
+            timestamp_authorities=[files.load(path, byhand.MAX_CHAIN_BYTES) for path in parts.tsa],
             fulcio_url=parts.fulcio_url,
         )
         made = root.parse(document)
@@ -128,7 +129,7 @@ def assemble(parts: Parts, out: Path, *, paper: Paper) -> int:
         raise OperatorError(error.detail) from error
     if lack := succession.shortfall(made, None):
         raise OperatorError(f"a trust root of nothing: {lack}")
-    _save(out, document)
+    files.save(out, document)
     _say_written(out, made, paper)
     return AT_HAND
 
@@ -146,7 +147,7 @@ def split(file: Path, index: int | None, out: Path, *, paper: Paper) -> int:
     roots = [_parse(data, f"{file}: root {number}") for number, data in enumerate(found, 1)]
     targets = [out] if len(found) == 1 else [out.with_stem(f"{out.stem}-{n}") for n in range(1, len(found) + 1)]
     for target, data, one in zip(targets, found, roots, strict=True):
-        _save(target, data)
+        files.save(target, data)
         _say_written(target, one, paper)
     if len(found) > 1:
         paper.line(f"{len(found)} trust roots, a file for each: they are never merged; name each in a policy", hang=2)
@@ -302,7 +303,7 @@ async def _fetch(repository: Repository, configured: Settings) -> Fetched:
 
 def _lines(file: Path) -> list[bytes]:
     """The roots in a file: the whole of it is one, or each line is, as `gh attestation trusted-root` writes them."""
-    data = _load(file, MAX_LINES_BYTES)
+    data = files.load(file, MAX_LINES_BYTES)
     lines = [line for line in data.splitlines() if line.strip()]
     if len(lines) > MAX_LINES and _is_object(lines[0]):
         raise OperatorError(f"{file}: {len(lines)} lines, at most {MAX_LINES} are read")
@@ -313,32 +314,11 @@ def _is_object(line: bytes) -> bool:
     return line.strip().startswith(b"{") and line.strip().endswith(b"}")
 
 
-def _load(path: Path, max_bytes: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(max_bytes + 1)
-    except OSError as error:
-        raise OperatorError(f"{path}: cannot be read: {error.strerror}") from error
-    if len(data) > max_bytes:
-        raise OperatorError(f"{path}: more than {max_bytes} bytes")
-    return data
-
-
 def _parse(data: bytes, what: str) -> TrustRoot:
     try:
         return root.parse(data)
     except MalformedError as error:
         raise OperatorError(f"{what}: {error.detail}") from error
-
-
-def _save(path: Path, data: bytes) -> None:
-    """All of `data` is in the file, or what was there before. Raises: OperatorError."""
-    temporary = path.with_name(f".{path.name}.new")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except OSError as error:
-        raise OperatorError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _say_written(path: Path, written: TrustRoot, paper: Paper) -> None:

@@ -8,20 +8,16 @@ one in force and is a problem that is told.
 from __future__ import annotations
 
 import hashlib
-import os
-import re
-import stat
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from webhook import files
 from webhook.errors import MalformedError, quote
 from webhook.trust import root
-from webhook.trust.root import MAX_ROOT_BYTES, TrustRoot
+from webhook.trust.root import MAX_ROOT_BYTES, PLAIN_NAME, TrustRoot
 
-SETTLED_NS = 2_000_000_000  # a file changed later than this before it was read may change again with the same stamp
 ATTEMPTS = 100
-PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +38,7 @@ def read(directory: Path, name: str, before: File) -> File:
     try:
         # A ConfigMap volume may be swapped, and its old files go, between a look at the link and one at the file:
         # then the link leads elsewhere
-        while (path := _inside(directory, name)) not in missed and len(missed) < ATTEMPTS:
+        while (path := files.inside(directory, name)) not in missed and len(missed) < ATTEMPTS:
             try:
                 return _read_now(path, name, before)
             except FileNotFoundError:
@@ -58,7 +54,7 @@ def _read_now(path: Path, name: str, before: File) -> File:
     stamp = _stamp(path)
     if stamp == before.stamp:
         return before
-    data = _read(path)
+    data = files.read(path, MAX_ROOT_BYTES)
     content, settled = hashlib.sha256(data).hexdigest(), stamp if _is_settled(stamp, started) else ()
     if content == before.content:
         return replace(before, stamp=settled)
@@ -66,13 +62,6 @@ def _read_now(path: Path, name: str, before: File) -> File:
         return File(root.parse(data), "", settled, content)
     except MalformedError as error:
         return File(before.root, f"file {name}: {error.detail}", settled, content)
-
-
-def _inside(directory: Path, name: str) -> Path:
-    top, path = Path(os.path.realpath(directory)), Path(os.path.realpath(directory / name))
-    if not path.is_relative_to(top):
-        raise OSError("a link that leads out of the folder")
-    return path
 
 
 def _stamp(path: Path) -> tuple[object, ...]:
@@ -83,16 +72,4 @@ def _stamp(path: Path) -> tuple[object, ...]:
 
 def _is_settled(stamp: tuple[object, ...], read_at: int) -> bool:
     changed = stamp[0]
-    return isinstance(changed, int) and changed < read_at - SETTLED_NS
-
-
-def _read(path: Path) -> bytes:
-    # Not blocking, since opening a pipe would wait for its writer
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise OSError("not a regular file")
-        with open(handle, "rb", closefd=False) as file:
-            return file.read(MAX_ROOT_BYTES + 1)
-    finally:
-        os.close(handle)
+    return isinstance(changed, int) and changed < read_at - files.SETTLED_NS

@@ -15,7 +15,6 @@ import asyncio
 import base64
 import contextlib
 import hashlib
-import ipaddress
 import json
 import os
 import re
@@ -37,7 +36,6 @@ from webhook.trust import root
 from webhook.trust.root import MAX_ROOT_BYTES, TrustRoot
 
 PUBLIC_GOOD_URL = "https://tuf-repo-cdn.sigstore.dev"
-MAX_URL_CHARS = 2048
 MAX_TUF_ROOT_BYTES = 512 << 10
 MAX_ANSWER_BYTES = 2 * MAX_ROOT_BYTES  # base64 and what stands around it
 LAST_GOOD = "last-good.json"
@@ -88,36 +86,13 @@ def _packaged(name: str) -> bytes:
     return resources.files("webhook.trust").joinpath("data", name).read_bytes()
 
 
-def url_problem(text: str) -> str:
-    """Why `text` is no repository's address; empty where it is one."""
-    try:
-        url = urlsplit(text)
-        host, _ = url.hostname or "", url.port
-    except ValueError:
-        return "not a URL"
-    if len(text) > MAX_URL_CHARS or not text.isascii() or not text.isprintable() or " " in text:
-        return f"a URL of at most {MAX_URL_CHARS} characters of ASCII expected"
-    if not host or url.username is not None or url.query or url.fragment:
-        return "a URL with a host, and without a user, query or fragment expected"
-    if url.scheme != "https" and not (url.scheme == "http" and _is_loopback(host)):
-        return "an https URL expected (http only for loopback)"
-    return ""
-
-
 def authority(url: str) -> str:
     """`host[:port]` of a repository, as an operator lists it: in lower case, without the port that goes without saying.
 
-    `url` is one to which `url_problem` has no objection.
+    `url` is one to which `addresses.url_problem` has no objection.
     """
     parts = urlsplit(url)
     return parts.netloc.lower().removesuffix(":443" if parts.scheme == "https" else ":80")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 async def fetch(
@@ -136,7 +111,7 @@ async def fetch(
 
 
 def _prepare(repository: Repository, directory: Path, network: settings.Network) -> bytes:
-    if problem := url_problem(repository.url):
+    if problem := addresses.url_problem(repository.url):
         raise _unavailable(f"{quote(repository.url)}: {problem}")
     if not repository.listed:
         _check_host(urlsplit(repository.url).hostname or "")

@@ -35,6 +35,7 @@ MEDIA_TYPES = (
     "application/vnd.dev.sigstore.trustedroot.v0.1+json",
 )
 MAX_ROOT_BYTES = 4 << 20
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")  # of a file that policies may name
 MAX_RESTORED = 64
 MAX_ENTRIES = 256  # of each kind: a root that has rotated its keys every month for twenty years
 MAX_CERTIFICATES = 10  # of one chain

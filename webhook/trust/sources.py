@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from webhook import settings
+from webhook import addresses, files, settings
 from webhook.errors import Code, InconclusiveError, MalformedError, OperatorError
 from webhook.trust import folder, mirror, root, succession
 from webhook.trust.mirror import Fetched, Repository
@@ -296,7 +296,7 @@ class TrustSource:
 def public_good(configured: settings.Trust) -> Repository:
     """The repository of the public-good instance, or what an operator put in its place. Raises: OperatorError."""
     url = configured.tuf_mirror or mirror.PUBLIC_GOOD_URL
-    if problem := mirror.url_problem(url):
+    if problem := addresses.url_problem(url):
         raise OperatorError(f"COUNTERSIGN_TUF_MIRROR: {problem}")
     if configured.tuf_root is None:
         return Repository(url, mirror.packaged_tuf_root(), listed=True)
@@ -308,13 +308,9 @@ def public_good(configured: settings.Trust) -> Repository:
 def _load_tuf_root(path: Path) -> bytes:
     """Whether it is one is found out by the client that begins with it."""
     try:
-        with path.open("rb") as file:
-            data = file.read(mirror.MAX_TUF_ROOT_BYTES + 1)
-    except OSError as error:
-        raise OperatorError(f"COUNTERSIGN_TUF_ROOT {path}: cannot be read: {error.strerror}") from error
-    if len(data) > mirror.MAX_TUF_ROOT_BYTES:
-        raise OperatorError(f"COUNTERSIGN_TUF_ROOT {path}: more than {mirror.MAX_TUF_ROOT_BYTES} bytes")
-    return data
+        return files.load(path, mirror.MAX_TUF_ROOT_BYTES)
+    except OperatorError as error:
+        raise OperatorError(f"COUNTERSIGN_TUF_ROOT {error}") from error
 
 
 def _check_succession(new: TrustRoot, old: TrustRoot | None) -> None:

@@ -8,19 +8,21 @@ Specs: RFC 1123 2.1 (names), RFC 3339 (moments), OCI image 1.1 (digests), in-tot
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Literal, NoReturn
-from urllib.parse import urlsplit
 
 from pydantic import PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from webhook import addresses
+from webhook.addresses import MAX_URL_CHARS
 from webhook.errors import MalformedError, quote
 from webhook.evidence.model import SIGN_PREDICATE
 from webhook.oci import reference
 from webhook.oci.reference import Digest, Pattern
-from webhook.trust.folder import PLAIN_NAME
+from webhook.policy.model import PREDICATE_TYPES
+from webhook.trust.root import PLAIN_NAME
 
 MAX_LINE_CHARS = 200
 MAX_TEXT_CHARS = 1024  # of an annotation, of a predicate type
@@ -137,21 +139,6 @@ def _predicate_type(value: object) -> str:
     return uri
 
 
-# cosign, `--type` of `cosign attest`. No alias stands for several versions.
-PREDICATE_TYPES: Mapping[str, str] = {
-    "slsaprovenance": "https://slsa.dev/provenance/v0.2",
-    "slsaprovenance02": "https://slsa.dev/provenance/v0.2",
-    "slsaprovenance1": "https://slsa.dev/provenance/v1",
-    "spdx": "https://spdx.dev/Document",
-    "spdxjson": "https://spdx.dev/Document",
-    "cyclonedx": "https://cyclonedx.org/bom",
-    "vuln": "https://cosign.sigstore.dev/attestation/vuln/v1",
-    "openvex": "https://openvex.dev/ns",
-    "link": "https://in-toto.io/Link/v1",
-    "custom": "https://cosign.sigstore.dev/attestation/v1",
-}
-
-
 def _duration(value: object) -> timedelta:
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     age = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else None
@@ -185,23 +172,12 @@ def _file_name(value: object) -> str:
 
 def _mirror(value: object) -> str:
     text = _text(value, "the URL of a TUF repository")
-    if not _is_mirror(text):
+    if addresses.url_problem(text):
         _refuse(
             "an https URL without user, query and fragment (http only for loopback) expected, "
             f"found {quote(text, max_chars=60)}"
         )
     return text
-
-
-def _is_mirror(text: str) -> bool:
-    try:
-        url = urlsplit(text)
-        host, _ = url.hostname, url.port
-    except ValueError:
-        return False
-    plain = text.isascii() and text.isprintable() and " " not in text and len(text) <= MAX_URL_CHARS
-    secure = url.scheme == "https" or (url.scheme == "http" and host in ("localhost", "127.0.0.1", "::1"))
-    return plain and secure and bool(host) and not (url.username is not None or "?" in text or "#" in text)
 
 
 def _moment(value: object) -> datetime:
@@ -232,7 +208,6 @@ _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+", re.ASCII)  # RFC 3986 3.1, 
 _DURATION = re.compile(r"([1-9][0-9]{0,6})([mhd])", re.ASCII)
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 _TIME_FIELD = re.compile(r"predicate(?:\.[A-Za-z0-9_-]{1,63}){1,8}", re.ASCII)
-MAX_URL_CHARS = 2048
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _TIME = re.compile(  # RFC 3339 5.6, in upper case
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:Z|[+-][0-9]{2}:[0-9]{2})", re.ASCII
