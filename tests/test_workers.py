@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -48,9 +49,9 @@ def children() -> set[int]:
 async def stopped(workers: Workers) -> AsyncIterator[int]:
     """The one worker takes what it is given, and answers nothing."""
     workers.warm()
-    while not (pids := children()):
+    while workers._tasks:
         await asyncio.sleep(0.001)
-    [pid] = pids
+    [pid] = children()
     os.kill(pid, signal.SIGSTOP)
     yield pid
 
@@ -166,7 +167,7 @@ async def test_warm_starts_one_worker_once() -> None:
     async with working(workers=2) as workers:
         for _ in range(3):
             workers.warm()
-        while not workers._alive:
+        while workers._tasks:
             await asyncio.sleep(0.001)
         before = children()
         workers.warm()
@@ -226,3 +227,19 @@ def record_asked(monkeypatch: pytest.MonkeyPatch) -> list[Evidence]:
 def test_what_takes_a_millisecond_is_for_a_worker(signers: list[Signer], payload: bytes, costly: bool) -> None:
     question = replace(QUESTION, signers=tuple(signers))
     assert judging.is_costly(replace(made.legacy(), payload=payload), question) is costly
+
+
+async def test_what_a_worker_loads_is_not_for_the_time_of_any_evidence() -> None:
+    async with working(time_limit=0.25) as workers:  # it takes longer than that to start
+        judgement = await workers.judge(made.bundle(), QUESTION)
+    assert judgement.outcomes[0].verdict is Verdict.VERIFIED
+
+
+async def test_a_worker_that_cannot_start_is_told_and_costs_only_what_waited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    async with working() as workers:
+        failed = await workers.judge(made.bundle(), QUESTION)
+        assert [(o.verdict, o.code) for o in failed.outcomes] == [(Verdict.INCONCLUSIVE, Code.INTERNAL_ERROR)] * 2
+        assert not workers._alive
+        monkeypatch.undo()
+        assert (await workers.judge(made.bundle(), QUESTION)).outcomes[0].verdict is Verdict.VERIFIED

@@ -114,7 +114,7 @@ def _crosschecked(outcome: Outcome, question: Question) -> Outcome:
     source = signer.trust_root
     if source is None:
         return outcome
-    second, root = _second_implementation(), question.trust.root_of(source)
+    second, root = second_implementation(), question.trust.root_of(source)
     # It demands a log entry and a timestamp of a certificate log, whatever is demanded under this root
     judged = outcome.proof.logged and source.require_sct
     disagreement: str | None = second.disagreement(evidence, root) if judged else None
@@ -125,7 +125,8 @@ def _crosschecked(outcome: Outcome, question: Question) -> Outcome:
     return replace(outcome, facts={**outcome.facts, CROSSCHECK: said})
 
 
-def _second_implementation() -> ModuleType:
+def second_implementation() -> ModuleType:
+    """Loaded, once it is wanted. Raises: ImportError."""
     from webhook.cosign import crosscheck  # 54 MiB, which nobody pays for while it is off
 
     return crosscheck

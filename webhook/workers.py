@@ -28,6 +28,7 @@ from webhook import judging, logs, settings
 from webhook.errors import Code, CountersignError, InconclusiveError
 from webhook.evidence.model import Evidence, failed
 from webhook.judging import Judgement, Question
+from webhook.settings import Crosscheck
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -35,6 +36,8 @@ T = TypeVar("T")
 NICENESS = 19  # a constant answer's 99th percentile stays twice what it is alone; at 10 it was five times that
 READ_PER_SECOND = 8 << 20  # bytes of evidence that a worker gets through, about
 MAX_MEMORY_BYTES = 1 << 30  # of address space; the largest attestation takes some 270 MiB
+START_SECONDS = 30.0  # half of one where nothing else is going on; more with the second implementation
+STARTED = b"."
 _LENGTH = struct.Struct("!Q")
 _KEPT_ENVIRONMENT = ("PATH", "PYTHONPATH", "LANG", "MALLOC_ARENA_MAX")
 
@@ -77,7 +80,7 @@ class Workers:
         worker = await self._line.take(0)
         try:
             worker = await self._ready(worker)
-        except OSError:
+        except (OSError, EOFError):  # a time that has run out is an OSError
             log.exception("no verification worker could be started")
         finally:
             self._line.give_back(worker)
@@ -118,12 +121,19 @@ class Workers:
             sys.executable,
             "-m",
             __name__,
+            self._limits.crosscheck,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env={name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ},
         )
         worker = _Worker(process)
         self._alive.add(worker)
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await worker.started()
+        except BaseException:
+            await self._give_up(worker, "did not start")
+            raise
         return worker
 
     async def _give_up(self, worker: _Worker | None, why: str) -> None:
@@ -178,6 +188,11 @@ class _Worker:
     @property
     def is_alive(self) -> bool:
         return self._process.returncode is None
+
+    async def started(self) -> None:
+        """All that it needs is loaded, which is not for the time of any evidence. Raises: EOFError."""
+        assert self._process.stdout is not None  # a pipe
+        await self._process.stdout.readexactly(len(STARTED))
 
     async def ask(self, evidence: Evidence, question: Question) -> Judgement:
         """Raises: OSError, EOFError, pickle.PickleError."""
@@ -236,6 +251,10 @@ def main() -> None:
     os.nice(NICENESS)
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, it is for the server, which ends this by the pipe
+    if sys.argv[1] != Crosscheck.OFF:
+        judging.second_implementation()
+    sys.stdout.buffer.write(STARTED)
+    sys.stdout.buffer.flush()
     serve(sys.stdin.buffer, sys.stdout.buffer)
 
 

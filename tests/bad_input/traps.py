@@ -144,6 +144,7 @@ BLOCKED: Fields = {"deny": [{"certificateFingerprint": FINGERPRINT, "reason": "s
 BLOCKED_KEY: Fields = {
     "deny": [{"keyFingerprint": hashlib.sha256(spki(key_of("p384"))).hexdigest(), "reason": "stolen"}]
 }
+BLOCKED_INDEX: Fields = {"deny": [{"logIndex": 1, "reason": "stolen"}]}  # none of ours has it
 TIMED: Fields = {**BLOCKED, **under(requireLog=False, requireTimestamp=True)}
 
 TRAPS: Mapping[str, Row] = {
@@ -267,6 +268,9 @@ TRAPS: Mapping[str, Row] = {
     ),
     "blocked key of a certificate": Row(
         Code.BLOCKED, bundle(key=key_of("p384")), bundle(key=key_of("p521")), BLOCKED_KEY, tampers=True
+    ),
+    "blocked log index, and an entry whose index nobody signed": Row(
+        Code.BLOCKED, bundle(promise=False, timestamp=True), bundle(timestamp=True), BLOCKED_INDEX, tampers=True
     ),
     "signed annotation that another rule would want": Row(
         Code.CLAIM_MISMATCH, bundle(annotations={"env": "test"}), bundle(annotations={"env": "prod", "more": "x"}),

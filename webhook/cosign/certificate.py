@@ -103,7 +103,7 @@ def verify(leaf: Leaf, root: TrustRoot, times: Sequence[datetime], *, require_sc
     Raises: RejectedError, `untrusted_material` or `time_invalid`; MalformedError.
     """
     if not times:
-        raise RejectedError(Code.TIME_INVALID, "certificate: no trusted time at which it could be judged")
+        raise RejectedError(Code.TIME_INVALID, "no trusted log or timestamp says when this was signed")
     _verify_profile(leaf.certificate)
     for time in times:
         _verify_lifetime(leaf.certificate, time)
