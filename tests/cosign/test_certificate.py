@@ -578,7 +578,6 @@ def all_told(der: bytes) -> set[str]:
     return {claims_code(leaf), told(leaf.certificate), told(leaf.certificate, require_sct=False)}
 
 
-@pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
 @given(st.integers(0, len(DER) - 1), st.integers(1, 255))
 def test_a_changed_byte_never_verifies(position: int, change: int) -> None:
     changed = bytearray(DER)
@@ -587,7 +586,6 @@ def test_a_changed_byte_never_verifies(position: int, change: int) -> None:
     assert "verified" not in all_told(bytes(changed))
 
 
-@pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
 @given(st.binary(max_size=100) | st.binary(max_size=40).map(lambda tail: DER[: -len(tail) - 1] + tail))
 def test_whatever_the_bytes_are(der: bytes) -> None:
     assert "verified" not in all_told(der)

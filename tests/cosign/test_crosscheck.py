@@ -32,7 +32,7 @@ from tests.private_sigstore.documents import Document, edit
 from tests.private_sigstore.images import Attach, Fields, bundle, signature, under
 from tests.private_sigstore.instance import AT, YEAR, Window, key_of
 from tests.test_runtime import answer, request, running
-from webhook import judging, settings
+from webhook import judging, settings, workers
 from webhook.audit.sinks import Metrics
 from webhook.cosign import crosscheck
 from webhook.errors import Code
@@ -42,7 +42,6 @@ from webhook.oci.reference import Digest
 from webhook.policy.decision import Result
 from webhook.settings import Crosscheck
 from webhook.trust.root import Trust
-from webhook.workers import Workers
 
 ROOT = Path(__file__).resolve().parents[2]
 SLSA = images.SLSA
@@ -209,13 +208,13 @@ def test_each_signer_is_cross_checked_under_its_own_root() -> None:
 
 
 async def test_a_worker_says_the_same() -> None:
-    workers = Workers(settings.Verification())
+    pool = workers.Workers(settings.Verification())
     question = asked(Crosscheck.REPORT, windows=LATER)
     found = evidence(OURS.keyless_bundle(IMAGE, log="v2"))
     try:
-        judgement = await workers.judge(found, question)
+        judgement = await pool.judge(found, question)
     finally:
-        await workers.close()
+        await pool.close()
     assert judgement == judging.judge(found, question)
     assert "sigstore-python refuses it" in judgement.outcomes[0].facts[judging.CROSSCHECK]
 
@@ -326,10 +325,13 @@ def test_the_server_imports_nothing_that_it_may_never_need() -> None:
 @pytest.mark.parametrize("mode", list(Crosscheck))
 def test_a_worker_imports_the_library_only_where_it_is_asked(mode: Crosscheck) -> None:
     task = pickle.dumps((evidence(OURS.keyless_bundle(IMAGE, log="v2")), asked(mode)))
-    found, out = modules("-X", "importtime", "-m", "webhook.workers", stdin=struct.pack("!Q", len(task)) + task)
+    message = struct.pack("!Q", len(task)) + task
+    found, out = modules("-X", "importtime", "-m", "webhook.workers", mode.value, stdin=message)
 
-    [length] = struct.unpack("!Q", out[:8])
-    assert length == len(out) - 8
+    assert out.startswith(workers.STARTED)
+    answer = out.removeprefix(workers.STARTED)
+    [length] = struct.unpack("!Q", answer[:8])
+    assert length == len(answer) - 8
     assert b"verified" in out
     assert "cryptography" in found
     if mode is Crosscheck.OFF:

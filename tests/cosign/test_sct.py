@@ -213,7 +213,6 @@ def _as_rsa(made: bytes) -> bytes:
     return made[:43] + b"\x04\x01" + made[45:]
 
 
-@pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
 @given(st.binary(max_size=120), st.booleans())
 def test_whatever_stands_in_the_list(data: bytes, framed: bool) -> None:
     lists = struct.pack("!HH", len(data) + 2, len(data)) + data if framed else data

@@ -862,7 +862,6 @@ REAL = [
 
 # Not signed, and so free to change: SignedData.digestAlgorithms, which nothing is decided by, and, when the signer is
 # given, the certificates. Status, identifier and algorithms are not signed either, but leave no choice.
-@pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")  # a serial that turns negative
 @pytest.mark.parametrize(("name", "source", "pinned"), REAL)
 @pytest.mark.parametrize("mask", [0x01, 0x80])
 def test_flipped_byte_is_refused_wherever_it_is_signed(name: str, source: str, pinned: bool, mask: int) -> None:
@@ -891,7 +890,6 @@ def _unsigned(response: bytes) -> tuple[set[int], set[int]]:
 
 
 @given(st.data())
-@pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
 def test_no_change_raises_anything_but_our_own_errors(data: st.DataObject) -> None:
     stamped = BUNDLES["rekor2-timestamp-with-embedded-cert"]
     authority = next(one for one in AUTHORITIES if one.source == "ed6a9cf4e7c2.json")
