@@ -19,6 +19,7 @@ OWN_LAYERS_MAX_BYTES = 130_000_000  # uncompressed, without those of the base im
 # Looks around and tries to write, as whoever has broken into the process would.
 PROBE = """
 import importlib.util, json, os, pathlib, shutil, sys
+import boto3
 import webhook.errors
 import webhook.cosign.crosscheck, webhook.trust.tuf  # what is imported last, or elsewhere, is there too
 from webhook.policy import cel
@@ -33,6 +34,7 @@ def writes(directory):
 AT = "2026-11-21T12:00:00Z"
 CONDITION = "timestamp(predicate.at).getFullYear() == 2026 && predicate.by.all(one, one.matches('^c[a-z]$'))"
 installers = ["pip", "ensurepip", "setuptools", "pkg_resources", "wheel"]
+SERVICES = ["ecr", "ecr-public", "kms", "signer-data", "sns", "sts"]
 programs = ["pip", "pip3", "cc", "gcc", "c99", "ld", "make", "git"]
 print(json.dumps({
     "user": os.getuid(),
@@ -44,6 +46,8 @@ print(json.dumps({
     "condition": cel.compile_text(CONDITION).evaluate({"predicate": {"at": AT, "by": ["ci"]}}),
     "extensions": importlib.util.find_spec("cel_expr_python.ext") is not None,
     "arenas": os.environ["MALLOC_ARENA_MAX"],
+    "clients": [boto3.client(name, region_name="us-west-2").meta.endpoint_url for name in SERVICES],
+    "services": boto3.session.Session().get_available_services(),
 }))
 """
 
@@ -85,6 +89,13 @@ def test_it_runs_its_own_environment_from_bytecode(found: Mapping[str, Any]) -> 
 
 def test_conditions_need_none_of_the_extensions_that_are_left_out(found: Mapping[str, Any]) -> None:
     assert (found["condition"], found["extensions"]) == (True, False)
+
+
+def test_of_aws_it_knows_what_is_called_and_what_hands_out_credentials(found: Mapping[str, Any]) -> None:
+    names = ("api.ecr", "api.ecr-public", "kms", "data-signer", "sns", "sts")
+    assert found["clients"] == [f"https://{name}.us-west-2.amazonaws.com" for name in names]
+    called = ["ecr", "ecr-public", "kms", "signer-data", "sns", "sts"]
+    assert sorted(found["services"]) == sorted([*called, "signin", "sso", "sso-oidc"])
 
 
 def test_help_is_told_on_a_read_only_root(cluster: Cluster, found: Mapping[str, Any]) -> None:

@@ -1,4 +1,7 @@
-"""The locks fit the project: every requirement is met by a pin, every file has its hash, and no index is named."""
+"""The locks fit the project: every requirement is met by a pin, every file has its hash, and no index is named.
+
+And the image keeps of the AWS SDK what the package calls.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import botocore
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -54,3 +58,13 @@ def test_lock_has_a_hash_for_each_package_and_names_no_index(lock: str) -> None:
 def test_runtime_and_development_agree() -> None:
     runtime, development = _pins("runtime"), _pins("development")
     assert {name: development.get(name) for name in runtime} == runtime
+
+
+def test_the_image_knows_every_service_that_is_called() -> None:
+    known = {path.name for path in (Path(botocore.__file__).parent / "data").iterdir() if path.is_dir()}
+    kept = set(re.findall(r"! -name ([a-z-]+)", (ROOT / "Dockerfile").read_text()))
+    sources = [path.read_text() for path in (ROOT / "webhook").rglob("*.py")]
+    named = {word for text in sources for word in re.findall(r'(?:Client|Place|call)\(\s*"([a-z-]+)"', text)} & known
+    assert {"ecr", "ecr-public", "kms", "signer-data", "sns", "sts"} <= named
+    assert named - kept == set()
+    assert kept - known == set()
