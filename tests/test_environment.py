@@ -22,6 +22,7 @@ def test_without_variables_all_is_as_written() -> None:
     assert environment.read({"COUNTERSIGN_TIMEOUT": " ", "PATH": "/bin"}) == Settings()
 
 
+TOPIC = "arn:aws-cn:sns:cn-north-1:111122223333:denials.fifo"
 VALUES: dict[str, tuple[str, str, str, object]] = {
     "POLICIES": ("/p", "policy", "directory", Path("/p")),
     "NO_MATCH": ("warn", "policy", "no_match", NoMatch.WARN),
@@ -33,6 +34,12 @@ VALUES: dict[str, tuple[str, str, str, object]] = {
     "TUF_MIRROR": ("https://tuf.corp", "trust", "tuf_mirror", "https://tuf.corp"),
     "TUF_HOSTS": ("Tuf.corp:443, 10.0.0.1:8080", "trust", "tuf_hosts", ("tuf.corp", "10.0.0.1:8080")),
     "TUF_ROOT": ("/r.json", "trust", "tuf_root", Path("/r.json")),
+    "REVOCATION_HOSTS": ("OCSP.corp:80 10.0.0.1:8080", "revocation", "hosts", ("ocsp.corp", "10.0.0.1:8080")),
+    "KMS_ENDPOINTS": ("localhost:4566", "aws", "kms_endpoints", ("localhost:4566",)),
+    "SIGNER_REGION": ("us-gov-west-1", "aws", "signer_region", "us-gov-west-1"),
+    "SIGNER_CACHE": ("0", "aws", "signer_lifetime", 0.0),
+    "PUBLIC_ECR_LOGIN": ("true", "aws", "public_registry", True),
+    "SNS_TOPIC": (TOPIC, "aws", "sns_topic", TOPIC),
     "DOCKER_CONFIG": ("/d.json", "registry", "docker_config", Path("/d.json")),
     "CA_FILE": ("/ca.pem", "network", "ca_file", Path("/ca.pem")),
     "HTTPS_PROXY": ("http://p:3128", "network", "https_proxy", "http://p:3128"),
@@ -68,6 +75,10 @@ MISTAKES = {
     "refresh-not-said": ("TRUST_REFRESH", "never", "`off`, or seconds"),
     "mirror-without-scheme": ("TUF_MIRROR", "tuf.corp", "the https URL of a TUF repository expected"),
     "tuf-host-with-scheme": ("TUF_HOSTS", "a.corp https://tuf.corp", "`host` or `host:port` of TUF repositories"),
+    "revocation-host-with-scheme": ("REVOCATION_HOSTS", "http://ocsp.corp", "`host` or `host:port` of OCSP responders"),
+    "region": ("SIGNER_REGION", "us-west-2.evil.example", "a region, such as us-west-2, expected"),
+    "topic-of-another-service": ("SNS_TOPIC", "arn:aws:sqs:us-west-2:111122223333:denials", "the ARN of an SNS topic"),
+    "topic-name": ("SNS_TOPIC", "denials", "the ARN of an SNS topic expected"),
     "no-match": ("NO_MATCH", "maybe", "one of deny, warn, allow expected, found 'maybe'"),
     "boolean": ("FAILS_OPEN", "yes", "`true` or `false` expected"),
     "port-too-large": ("ADMISSION_PORT", "65536", "a whole number from 0 to 65535 expected"),

@@ -19,6 +19,7 @@ import yaml
 from webhook import files
 from webhook.errors import OperatorError, quote
 from webhook.settings import (
+    AWS,
     KIB,
     MIB,
     Admission,
@@ -28,6 +29,7 @@ from webhook.settings import (
     Policy,
     Registry,
     RegistryHost,
+    Revocation,
     Server,
     Settings,
     Trust,
@@ -72,6 +74,8 @@ def read(variables: Mapping[str, str], flags: Mapping[str, str] = NO_FLAGS) -> S
         registry=Registry(**sections.get("registry", {})),
         policy=Policy(**sections.get("policy", {})),
         trust=Trust(**sections.get("trust", {})),
+        aws=AWS(**sections.get("aws", {})),
+        revocation=Revocation(**sections.get("revocation", {})),
         verification=Verification(**sections.get("verification", {})),
         admission=Admission(**sections.get("admission", {})),
         server=server,
@@ -184,11 +188,26 @@ def _mirror(text: str) -> str:
     return text
 
 
-def _tuf_hosts(text: str) -> tuple[str, ...]:
-    hosts = tuple(entry.lower().removesuffix(":443") for entry in _list(text))
-    if not all(map(_HOST.fullmatch, hosts)):
-        _expect("`host` or `host:port` of TUF repositories")
-    return hosts
+def _authorities(what: str, default_port: int) -> Callable[[str], tuple[str, ...]]:
+    def convert(text: str) -> tuple[str, ...]:
+        hosts = tuple(entry.lower().removesuffix(f":{default_port}") for entry in _list(text))
+        if not all(map(_HOST.fullmatch, hosts)):
+            _expect(f"`host` or `host:port` of {what}")
+        return hosts
+
+    return convert
+
+
+def _region(text: str) -> str:
+    if not re.fullmatch(r"[a-z]{2,}(-[a-z0-9]+)+", text):
+        _expect("a region, such as us-west-2,")
+    return text
+
+
+def _topic(text: str) -> str:
+    if not re.fullmatch(r"arn:aws[a-z-]*:sns:[a-z]{2,}(-[a-z0-9]+)+:[0-9]{12}:[A-Za-z0-9_-]{1,256}(\.fifo)?", text):
+        _expect("the ARN of an SNS topic")
+    return text
 
 
 def _boolean(text: str) -> bool:
@@ -261,7 +280,13 @@ _VARIABLES: Mapping[str, tuple[str, str, _Convert]] = {
     "COUNTERSIGN_TRUST_CACHE": ("trust", "cache", Path),
     "COUNTERSIGN_TUF_MIRROR": ("trust", "tuf_mirror", _mirror),
     "COUNTERSIGN_TUF_ROOT": ("trust", "tuf_root", Path),
-    "COUNTERSIGN_TUF_HOSTS": ("trust", "tuf_hosts", _tuf_hosts),
+    "COUNTERSIGN_TUF_HOSTS": ("trust", "tuf_hosts", _authorities("TUF repositories", 443)),
+    "COUNTERSIGN_REVOCATION_HOSTS": ("revocation", "hosts", _authorities("OCSP responders and CRL servers", 80)),
+    "COUNTERSIGN_KMS_ENDPOINTS": ("aws", "kms_endpoints", _authorities("KMS endpoints", 443)),
+    "COUNTERSIGN_SIGNER_REGION": ("aws", "signer_region", _region),
+    "COUNTERSIGN_SIGNER_CACHE": ("aws", "signer_lifetime", _seconds(0, 3600)),
+    "COUNTERSIGN_PUBLIC_ECR_LOGIN": ("aws", "public_registry", _boolean),
+    "COUNTERSIGN_SNS_TOPIC": ("aws", "sns_topic", _topic),
     "COUNTERSIGN_REGISTRIES": ("registry", "hosts", lambda text: load_registries(Path(text))),
     "COUNTERSIGN_DOCKER_CONFIG": ("registry", "docker_config", Path),
     "COUNTERSIGN_CA_FILE": ("network", "ca_file", Path),

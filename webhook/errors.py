@@ -26,10 +26,16 @@ class Code(StrEnum):
     UNSUPPORTED = "unsupported"
     LIMIT_EXCEEDED = "limit_exceeded"
     SIGNATURE_INVALID = "signature_invalid"
+    CERT_CHAIN_INVALID = "cert_chain_invalid"
     UNTRUSTED_MATERIAL = "untrusted_material"
     TLOG_INVALID = "tlog_invalid"
     TLOG_ENTRY_MISMATCH = "tlog_entry_mismatch"
     TIME_INVALID = "time_invalid"
+    SIGNATURE_EXPIRED = "signature_expired"
+    REVOKED = "revoked"
+    REVOCATION_UNKNOWN = "revocation_unknown"
+    CRITICAL_ATTRIBUTE_UNPROCESSED = "critical_attribute_unprocessed"
+    VERIFICATION_PLUGIN_UNAVAILABLE = "verification_plugin_unavailable"
     IDENTITY_MISMATCH = "identity_mismatch"
     CONDITION_ERROR = "condition_error"
     CROSSCHECK_DISAGREEMENT = "crosscheck_disagreement"
@@ -38,6 +44,7 @@ class Code(StrEnum):
     NOT_ENOUGH_SIGNERS = "not_enough_signers"
 
     IMAGE_NOT_FOUND = "image_not_found"
+    NOT_CACHED = "not_cached"
     ACCESS_DENIED = "access_denied"
     RATE_LIMITED = "rate_limited"
     REGISTRY_UNAVAILABLE = "registry_unavailable"
@@ -76,8 +83,8 @@ class RejectedError(CountersignError):
 
 class TamperedError(RejectedError):
     """Proof that somebody changed what was stored: other bytes than the digest or size asked for
-    (`registry_violation`), or an entry that a trusted log vouches for and that is about something else
-    (`tlog_entry_mismatch`)."""
+    (`registry_violation`), an entry that a trusted log vouches for and that is about something else
+    (`tlog_entry_mismatch`), or an envelope that its own certificate did not sign (`signature_invalid`)."""
 
     def __init__(self, detail: str, code: Code = Code.REGISTRY_VIOLATION) -> None:
         super().__init__(code, detail)

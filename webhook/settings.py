@@ -80,6 +80,7 @@ class Evidence:
     candidates_max: int = 50  # per place asked, so that one place never hides another
     payload_max_bytes: int = 64 * KIB
     bundle_max_bytes: int = 4 * MIB
+    envelope_max_bytes: int = MIB  # of the Notary Project; real ones take 3 to 15 KiB
     attestation_max_bytes: int = 16 * MIB  # DSSE envelope of a `.att` layer; inventories of large images take megabytes
     image_max_bytes: int = 64 * MIB
     parallel: int = 8
@@ -93,6 +94,35 @@ class Verification:
     workers: int = 1  # 0: in a thread of the server, which saves some 45 MiB and holds up other reviews
     time_limit: float = 5.0  # for one piece of evidence, well within a review
     crosscheck: Crosscheck = Crosscheck.OFF
+
+
+@dataclass(frozen=True, slots=True)
+class AWS:
+    """How AWS is asked. Identity, region, endpoints of services and FIPS are for the SDK's own variables."""
+
+    kms_endpoints: tuple[str, ...] = ()  # `host[:port]` that policies may name in `awskms://ENDPOINT/…`
+    kms_refresh: float = 300.0  # how often the key behind each URI is asked for
+    kms_stale: float = 3600.0  # for which the last good key stays while KMS does not answer
+    signer_region: str = ""  # where revocation is asked for; empty: in the region of each signature's profile
+    signer_lifetime: float = 300.0  # of an answer that nothing is revoked; 0: it is asked for each review
+    public_registry: bool = False  # whether public.ecr.aws is asked with credentials; anonymously otherwise
+    connect_timeout: float = 1.0
+    read_timeout: float = 2.0
+    attempts: int = 2
+    sns_topic: str = ""  # ARN; empty: denials are not published
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """OCSP responders and revocation lists, whose addresses stand in certificates."""
+
+    hosts: tuple[str, ...] = ()  # `host[:port]` that may be at private or loopback addresses
+    ocsp_max_bytes: int = 20 * KIB
+    ocsp_timeout: float = 2.0
+    crl_max_bytes: int = 32 * MIB
+    crl_timeout: float = 5.0
+    lifetime: float = 3600.0  # of an answer, at most; its own `nextUpdate` ends it sooner
+    unknown_lifetime: float = 5.0  # for which nobody is asked again after there was no answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,5 +186,7 @@ class Settings:
     verification: Verification = field(default_factory=Verification)
     policy: Policy = field(default_factory=Policy)
     trust: Trust = field(default_factory=Trust)
+    aws: AWS = field(default_factory=AWS)
+    revocation: Revocation = field(default_factory=Revocation)
     admission: Admission = field(default_factory=Admission)
     server: Server = field(default_factory=Server)

@@ -164,7 +164,7 @@ def test_any_member_of_a_bundle_replaced(name: str) -> None:
         assert (outcome.verdict is Verdict.VERIFIED) == tolerated, (path, outcome.detail)
 
 
-@pytest.mark.parametrize("form", list(Form))
+@pytest.mark.parametrize("form", [Form.LEGACY, Form.DSSE, Form.BUNDLE])
 @pytest.mark.parametrize("depth", [5_000, 100_000])
 @pytest.mark.parametrize("brackets", [b"[", b'{"critical":', b'{"dsseEnvelope":[{"x":'])
 def test_any_depth_is_only_malformed(form: Form, depth: int, brackets: bytes) -> None:

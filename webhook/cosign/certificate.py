@@ -18,7 +18,6 @@ from typing import TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder, Store
@@ -67,30 +66,9 @@ def parse(der: bytes) -> Leaf:
     return Leaf(certificate, der, hashlib.sha256(der).hexdigest(), material.public_key(key))
 
 
-# SEC 2, 2.4.2, 2.5.1, 2.6.1: the orders of P-256, P-384 and P-521
-_ORDERS = (
-    0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551,
-    0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973,
-    int("01ff" + "ff" * 31 + "fa51868783bf2f966b7fcc0148f709a5d03bb5c9b8899c47aebb6fb71e91386409", 16),
-)
-
-
 def twins(leaf: Leaf) -> tuple[str, ...]:
-    """The fingerprints of `leaf` with the other signature of ECDSA that verifies wherever its own does.
-
-    Whoever holds a certificate can write its twin, so what is said of one must be said of both. Its issuer's curve is
-    not known here, hence one for each.
-    """
-    signature = leaf.certificate.signature
-    try:
-        r, s = decode_dss_signature(signature)
-    except ValueError:  # of another algorithm, which has one signature only
-        return ()
-    start = 2 + (leaf.der[1] & 0x7F if leaf.der[1] & 0x80 else 0)
-    rest = leaf.der[start : -len(_tlv(0x03, b"\x00" + signature))]
-    others = (encode_dss_signature(r, order - s) for order in _ORDERS if s < order)
-    written = (_tlv(0x30, rest + _tlv(0x03, b"\x00" + other)) for other in others)
-    return tuple(hashlib.sha256(der).hexdigest() for der in written)
+    """The fingerprints of `leaf` with the other signature that verifies wherever its own does."""
+    return certificates.twins(leaf.certificate, leaf.der)
 
 
 # --- trust
@@ -255,20 +233,9 @@ def _utf8_string(der: bytes) -> str:
     first = der[1] if len(der) > 1 else 0
     start = 2 if first < 0x80 else 2 + (first & 0x7F)
     content = der[start:]
-    if der[:start] != _header(0x0C, len(content)):
+    if der[:start] != certificates.header(0x0C, len(content)):
         raise MalformedError(Code.MALFORMED, "certificate: a name that is no DER UTF8String")
     return _decode(content)
-
-
-def _header(tag: int, length: int) -> bytes:
-    if length < 0x80:
-        return bytes((tag, length))
-    octets = length.to_bytes((length.bit_length() + 7) // 8)
-    return bytes((tag, 0x80 | len(octets))) + octets
-
-
-def _tlv(tag: int, content: bytes) -> bytes:
-    return _header(tag, len(content)) + content
 
 
 def _decode(data: bytes) -> str:

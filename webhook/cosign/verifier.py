@@ -25,6 +25,7 @@ from webhook.errors import Code, CountersignError, InconclusiveError, MalformedE
 from webhook.evidence import model
 from webhook.evidence.model import SIGN_PREDICATE, Attestation, Evidence, Form, Outcome, Proof, Signer, Verdict
 from webhook.trust.identity import Claims, Identity
+from webhook.trust.kms import KMSKey
 from webhook.trust.material import PublicKey
 from webhook.trust.root import RootSource, Trust, TrustRoot
 
@@ -62,6 +63,7 @@ def parse(evidence: Evidence) -> Candidate:
             return legacy.parse_attestation(evidence)
         case Form.BUNDLE:
             return bundle.parse_image_signature(evidence.payload)
+    raise MalformedError(Code.UNSUPPORTED, "a Notary Project envelope, which is not cosign's")
 
 
 class _Examined:
@@ -92,8 +94,11 @@ class _Examined:
         match signer.material:
             case PublicKey() as key:
                 return self._prove_key(candidate, key, signer)
+            case KMSKey() as place:
+                return self._prove_key(candidate, self._trust.key_of(place), signer)
             case Identity() as identity:
                 return self._prove_identity(candidate, identity, signer)
+        raise MalformedError(Code.UNSUPPORTED, "a cosign signature, and this signer makes Notary Project signatures")
 
     def _prove_key(self, candidate: Candidate, key: PublicKey, signer: Signer) -> tuple[Proof, Said]:
         _verify_beside(candidate, self._evidence.form, key)

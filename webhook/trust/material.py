@@ -105,21 +105,33 @@ def public_key(key: PublicKeyTypes, *, hash: Hash | None = None, padding: Paddin
 
     Raises: MalformedError, `unsupported`.
     """
-    algorithm, schemes, checks = _schemes_of(key, hash, padding)
-    spki = _encode(key, "PUBLIC KEY")
-    return PublicKey(hashlib.sha256(spki).hexdigest(), algorithm, schemes, spki, checks)
+    algorithm, schemes = _schemes_of(key, hash, padding)
+    return _tried_with(key, algorithm, schemes)
+
+
+def parse_spki(der: bytes, *, hash: Hash | None = None, padding: Padding = Padding.PKCS1V15) -> PublicKey:  # noqa: A002
+    """The key in DER, as key services hand it out. Options as for `parse_public_key`. Raises: MalformedError."""
+    if len(der) > MAX_KEY_BYTES:
+        raise MalformedError(Code.LIMIT_EXCEEDED, f"public key: {len(der)} bytes, at most {MAX_KEY_BYTES} are read")
+    return public_key(_load("PUBLIC KEY", der), hash=hash, padding=padding)
+
+
+def tried_with(key: PublicKey, schemes: tuple[str, ...]) -> PublicKey:
+    """The same key, which may have been used with any of `schemes`, at least one and all of its kind."""
+    return _restore(key.spki, schemes)
 
 
 @functools.lru_cache(MAX_RESTORED)
 def _restore(spki: bytes, schemes: tuple[str, ...]) -> PublicKey:
     """A key that went to another process, there."""
     key = serialization.load_der_public_key(spki)
-    first = schemes[0]
-    padding = Padding.PSS if first.startswith("pss-") else Padding.PKCS1V15
-    usual = public_key(key, padding=padding)
-    return (
-        usual if usual.schemes == schemes else public_key(key, hash=Hash(first.removeprefix("pss-")), padding=padding)
-    )
+    return _tried_with(key, public_key(key).algorithm, schemes)
+
+
+def _tried_with(key: PublicKeyTypes, algorithm: str, schemes: tuple[str, ...]) -> PublicKey:
+    spki = _encode(key, "PUBLIC KEY")
+    checks = tuple(_check_of(key, scheme) for scheme in schemes)
+    return PublicKey(hashlib.sha256(spki).hexdigest(), algorithm, schemes, spki, checks)
 
 
 # RFC 7468 3, strict text: one label, base64 lines, the same label; no headers and nothing around it
@@ -161,7 +173,7 @@ def _load(label: str, der: bytes) -> PublicKeyTypes:
     except UnsupportedAlgorithm as error:
         raise _unsupported("a kind of key that is not supported") from error
     except (ValueError, OverflowError) as error:
-        raise MalformedError(Code.MALFORMED, "public key: the PEM block holds no public key") from error
+        raise MalformedError(Code.MALFORMED, "public key: there is no public key in it") from error
     if label == "RSA PUBLIC KEY" and not isinstance(key, rsa.RSAPublicKey):
         raise MalformedError(Code.MALFORMED, "public key: the PEM block RSA PUBLIC KEY holds another kind of key")
     # One key, one encoding, as Go reads it: no compressed points, spelled-out curves or RSASSA-PSS identifiers.
@@ -180,8 +192,6 @@ def _encode(key: PublicKeyTypes, label: str) -> bytes:
     return key.public_bytes(serialization.Encoding.DER, form)
 
 
-_Schemes = tuple[str, tuple[str, ...], tuple[_Check, ...]]
-
 _HASHES: dict[Hash, hashes.HashAlgorithm] = {
     Hash.SHA256: hashes.SHA256(),
     Hash.SHA384: hashes.SHA384(),
@@ -196,7 +206,7 @@ _CURVES: dict[str, tuple[str, tuple[Hash, ...]]] = {
 }
 
 
-def _schemes_of(key: PublicKeyTypes, chosen: Hash | None, padding: Padding) -> _Schemes:
+def _schemes_of(key: PublicKeyTypes, chosen: Hash | None, padding: Padding) -> tuple[str, tuple[str, ...]]:
     match key:
         case rsa.RSAPublicKey():
             return _rsa_schemes(key, chosen or Hash.SHA256, padding)
@@ -205,16 +215,30 @@ def _schemes_of(key: PublicKeyTypes, chosen: Hash | None, padding: Padding) -> _
         case ec.EllipticCurvePublicKey():
             return _ecdsa_schemes(key, chosen)
         case ed25519.Ed25519PublicKey():
-            return _ed25519_schemes(key, chosen)
+            return _ed25519_schemes(chosen)
     raise _unsupported(f"{type(key).__name__.removesuffix('PublicKey')} keys are not supported")
 
 
-def _ecdsa_schemes(key: ec.EllipticCurvePublicKey, chosen: Hash | None) -> _Schemes:
+def _check_of(key: PublicKeyTypes, scheme: str) -> _Check:
+    match key:
+        case rsa.RSAPublicKey():
+            padding = Padding.PSS if scheme.startswith(_PSS) else Padding.PKCS1V15
+            return _rsa_check(key, _HASHES[Hash(scheme.removeprefix(_PSS))], padding)
+        case ec.EllipticCurvePublicKey():
+            return _ecdsa_check(key, _HASHES[Hash(scheme)])
+        case ed25519.Ed25519PublicKey():
+            return key.verify
+    raise _unsupported(f"{type(key).__name__.removesuffix('PublicKey')} keys are not supported")
+
+
+_PSS = "pss-"
+
+
+def _ecdsa_schemes(key: ec.EllipticCurvePublicKey, chosen: Hash | None) -> tuple[str, tuple[str, ...]]:
     if key.curve.name not in _CURVES:
         raise _unsupported(f"the curve {key.curve.name} is not supported, only P-256, P-384 and P-521")
     name, usual = _CURVES[key.curve.name]
-    used = usual if chosen is None else (chosen,)
-    return f"ECDSA {name}", tuple(one.value for one in used), tuple(_ecdsa_check(key, _HASHES[one]) for one in used)
+    return f"ECDSA {name}", tuple(one.value for one in (usual if chosen is None else (chosen,)))
 
 
 def _ecdsa_check(key: ec.EllipticCurvePublicKey, algorithm: hashes.HashAlgorithm) -> _Check:
@@ -234,13 +258,12 @@ def _ecdsa_check(key: ec.EllipticCurvePublicKey, algorithm: hashes.HashAlgorithm
     return check
 
 
-def _rsa_schemes(key: rsa.RSAPublicKey, chosen: Hash, padding: Padding) -> _Schemes:
+def _rsa_schemes(key: rsa.RSAPublicKey, chosen: Hash, padding: Padding) -> tuple[str, tuple[str, ...]]:
     if key.key_size not in RSA_BITS:
         raise _unsupported(f"RSA keys of {key.key_size} bits are not supported, only {RSA_BITS[0]} to {RSA_BITS[-1]}")
     if key.public_numbers().e not in RSA_EXPONENTS:
         raise _unsupported("RSA keys with this exponent are not supported, only odd ones from 65537 to 2147483647")
-    name = chosen.value if padding is Padding.PKCS1V15 else f"pss-{chosen.value}"
-    return f"RSA {key.key_size}", (name,), (_rsa_check(key, _HASHES[chosen], padding),)
+    return f"RSA {key.key_size}", (chosen.value if padding is Padding.PKCS1V15 else f"{_PSS}{chosen.value}",)
 
 
 def _rsa_check(key: rsa.RSAPublicKey, algorithm: hashes.HashAlgorithm, padding: Padding) -> _Check:
@@ -254,10 +277,10 @@ def _rsa_check(key: rsa.RSAPublicKey, algorithm: hashes.HashAlgorithm, padding: 
     return check
 
 
-def _ed25519_schemes(key: ed25519.Ed25519PublicKey, chosen: Hash | None) -> _Schemes:
+def _ed25519_schemes(chosen: Hash | None) -> tuple[str, tuple[str, ...]]:
     if chosen is not None:
         raise _unsupported("the option hash: is not for Ed25519 keys, they sign the data itself (RFC 8032 5.1)")
-    return "Ed25519", ("pure",), (key.verify,)
+    return "Ed25519", ("pure",)
 
 
 def _unsupported(problem: str) -> MalformedError:

@@ -16,7 +16,7 @@ from functools import lru_cache
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from webhook.errors import Code, MalformedError, RejectedError, quote
@@ -75,7 +75,7 @@ class Search:
         self._checks += 1
         if self._checks > MAX_ISSUER_CHECKS:
             raise MalformedError(Code.LIMIT_EXCEEDED, f"certificates: over {MAX_ISSUER_CHECKS} possible issuers")
-        return _issued(subject, issuer)
+        return issued(subject, issuer)
 
 
 _TIME_STAMPING = {ExtendedKeyUsageOID.TIME_STAMPING, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
@@ -120,11 +120,14 @@ def check_critical(certificate: x509.Certificate) -> None:
 
 # Authorities are few and stay: without this, checking the P-384 of each path anew would cost more than all the rest
 @lru_cache(maxsize=64)
-def _issued(subject: x509.Certificate, issuer: x509.Certificate) -> bool:
+def issued(subject: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """`issuer` signed `subject` with RSA or ECDSA and SHA-2, and `subject` names it, byte for byte, as who did."""
     try:
         if not isinstance(subject.signature_hash_algorithm, hashes.SHA256 | hashes.SHA384 | hashes.SHA512):
             return False
         key = issuer.public_key()
+        if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
+            return False
         if isinstance(key, rsa.RSAPublicKey) and not is_affordable(key):
             return False
         subject.verify_directly_issued_by(issuer)
@@ -144,5 +147,8 @@ def unfit(certificate: x509.Certificate, problem: str) -> RejectedError:
 
 
 def name_of(certificate: x509.Certificate) -> str:
-    """The subject, for a message. Raises: any of `UNREADABLE`."""
-    return quote(certificate.subject.rfc4514_string(), max_chars=100)
+    """The subject, for a message."""
+    try:
+        return quote(certificate.subject.rfc4514_string(), max_chars=100)
+    except UNREADABLE:
+        return "whose subject cannot be read"

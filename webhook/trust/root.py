@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives import serialization
 from webhook import untrusted
 from webhook.errors import Code, InconclusiveError, MalformedError, quote
 from webhook.trust import certificates, material
+from webhook.trust.kms import KMSKey
 from webhook.trust.material import Hash, PublicKey
 
 MEDIA_TYPES = (
@@ -145,10 +146,12 @@ PUBLIC_GOOD = RootSource("public-good", RootKind.BUILT_IN, "public-good")
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """The trust roots at hand, by the `key` of their source, and why others are not."""
+    """What is at hand now, and why the rest is not: trust roots by the `key` of their source, keys by their place."""
 
     roots: Mapping[str, TrustRoot] = field(default_factory=dict)
     problems: Mapping[str, str] = field(default_factory=dict)
+    keys: Mapping[KMSKey, PublicKey] = field(default_factory=dict)
+    key_problems: Mapping[KMSKey, str] = field(default_factory=dict)
 
     def root_of(self, source: RootSource) -> TrustRoot:
         """Raises: InconclusiveError, `trust_unavailable`."""
@@ -159,6 +162,14 @@ class Trust:
             problem = self.problems.get(source.key, "it was not loaded yet")
             raise InconclusiveError(Code.TRUST_UNAVAILABLE, f"the trust root {source.name} is not at hand: {problem}")
         return root
+
+    def key_of(self, place: KMSKey) -> PublicKey:
+        """Raises: InconclusiveError, `trust_unavailable`."""
+        key = self.keys.get(place)
+        if key is None:
+            problem = self.key_problems.get(place, "it was not fetched yet")
+            raise InconclusiveError(Code.TRUST_UNAVAILABLE, f"the key {place} is not at hand: {problem}")
+        return key
 
 
 def parse(data: bytes) -> TrustRoot:
