@@ -278,6 +278,7 @@ class Collection:
             media_type=layer.media_type,
             annotations=layer.annotations,
             payload=payload,
+            described=manifest.subject,
         )
 
     async def _hold(self, room: Room, size: int) -> Held:
@@ -301,6 +302,8 @@ class Collection:
                 return self._limits.attestation_max_bytes
             case Form.BUNDLE:
                 return self._limits.bundle_max_bytes
+            case Form.NOTATION:
+                return self._limits.envelope_max_bytes
 
     async def _each(self, work: Iterable[Coroutine[None, None, None]]) -> None:
         todo = list(work)
@@ -342,4 +345,4 @@ def _content(descriptor: Descriptor) -> _Content:
 
 def _key(repository: Repository, wants: Wants) -> int:
     """Signatures and attestations may be in different places: what satisfied one review is no hint for another kind."""
-    return hash((repository, wants.signatures, bool(wants.predicates)))
+    return hash((repository, wants.signatures, wants.notation, bool(wants.predicates)))

@@ -24,7 +24,7 @@ from webhook.oci.reference import Digest, Repository
 from webhook.oci.registry import Registry
 
 T = TypeVar("T")
-PEEK_MAX_BYTES = settings.MIB  # of one bundle: what it says of itself is worth no more
+PEEK_MAX_BYTES = settings.MIB  # of one bundle or envelope: what it says of itself is worth no more
 NESTED_MAX = 8  # looked at of what is attached to one attachment
 BUILDKIT_TYPE = "vnd.docker.reference.type"
 BUILDKIT_ATTESTATION = "attestation-manifest"
@@ -41,6 +41,7 @@ class Shelf(StrEnum):
     FALLBACK_TAG = "fallback_tag"
 
 
+_OPENED = (Form.BUNDLE, Form.NOTATION)
 SUFFIXES = {Shelf.SIGNATURE_TAG: ".sig", Shelf.ATTESTATION_TAG: ".att", Shelf.SBOM_TAG: ".sbom"}
 
 
@@ -54,7 +55,7 @@ class Item:
 
     listed: Descriptor
     manifest: Manifest | None = None
-    payload: bytes | None = None  # of a bundle that is small enough
+    payload: bytes | None = None  # of a bundle, or an envelope of the Notary Project, that is small enough
     nested: tuple[Item, ...] = ()
     missing: int = 0
     problem: CountersignError | None = None
@@ -186,7 +187,7 @@ class _Stocktaking:
         )
 
     async def _looked_into(self, item: Item, subject: Digest) -> Item:
-        """`item` with its manifest, the bundle that it may be, and those of its layers that are things of their own."""
+        """`item` with its manifest, the bundle or envelope in it, and its layers that are things of their own."""
         try:
             manifest = await self._manifest(item.listed)
             item = replace(item, manifest=manifest)
@@ -213,7 +214,7 @@ class _Stocktaking:
 
     async def _peek(self, manifest: Manifest) -> bytes | None:
         layer = next(iter(manifest.layers), None)
-        if layer is None or places.form_of(layer) is not Form.BUNDLE or layer.size > PEEK_MAX_BYTES:
+        if layer is None or places.form_of(layer) not in _OPENED or layer.size > PEEK_MAX_BYTES:
             return None
         if self._bytes + layer.size > self._limits.image_max_bytes:
             return None

@@ -13,24 +13,31 @@ from datetime import datetime
 from enum import StrEnum
 
 from webhook.errors import Code, CountersignError, InconclusiveError, TamperedError
+from webhook.oci.manifest import Descriptor
 from webhook.oci.reference import Digest
 from webhook.trust.identity import Claims, Identity
+from webhook.trust.kms import KMSKey
 from webhook.trust.material import PublicKey
+from webhook.trust.notary.levels import CertificateRule
+from webhook.trust.notary.profile import SigningProfile
 from webhook.trust.root import RootSource
 
 SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json"
 DSSE_ENVELOPE = "application/vnd.dsse.envelope.v1+json"
 BUNDLE_PREFIX = "application/vnd.dev.sigstore.bundle"
 IN_TOTO = "application/vnd.in-toto+json"
+NOTARY_SIGNATURE = "application/vnd.cncf.notary.signature"
+JWS_ENVELOPE, COSE_ENVELOPE = "application/jose+json", "application/cose"
 SIGN_PREDICATE = "https://sigstore.dev/cosign/sign/v1"
 
 
 class Form(StrEnum):
-    """How a signature is wrapped; decided by the layer's media type, never by the place where it was found."""
+    """How a signature is wrapped; decided by media types, never by the place where it was found."""
 
     LEGACY = "legacy"  # simple signing payload, signature in the layer's annotations
     DSSE = "dsse"  # DSSE envelope as layer, certificate and log entry in its annotations
     BUNDLE = "bundle"  # Sigstore bundle
+    NOTATION = "notation"  # Notary Project envelope, JWS or COSE as its media type says
 
 
 class Place(StrEnum):
@@ -52,14 +59,22 @@ class Verdict(StrEnum):
 class SignerKind(StrEnum):
     KEY = "key"
     KEYLESS = "keyless"
+    PROFILE = "profile"  # of AWS Signer
+    CERTIFICATE = "certificate"  # of the Notary Project
+
+    @property
+    def is_notation(self) -> bool:
+        """Whether its signatures are Notary Project envelopes; all others are cosign's."""
+        return self in (SignerKind.PROFILE, SignerKind.CERTIFICATE)
 
 
 @dataclass(frozen=True, slots=True)
 class Wants:
-    """What is looked for: signatures, and attestations of these predicate types."""
+    """What is looked for: cosign signatures, attestations of these predicate types, Notary Project signatures."""
 
     signatures: bool = True
     predicates: frozenset[str] = frozenset()
+    notation: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +86,7 @@ class Signer:
 
     name: str
     kind: SignerKind
-    material: PublicKey | Identity
+    material: PublicKey | KMSKey | Identity | SigningProfile | CertificateRule
     trust_root: RootSource | None = None
     require_log: bool = False  # of a key; for an identity its trust root says so
 
@@ -80,21 +95,33 @@ class Signer:
 
     @property
     def fingerprint(self) -> str:
-        """Of a key the lower-case hex SHA-256 of its SPKI; an identity has none: empty."""
+        """Of a key in the policy the lower-case hex SHA-256 of its SPKI; what else signs has none: empty."""
         return self.material.fingerprint if isinstance(self.material, PublicKey) else ""
 
     @property
     def identity(self) -> str:
-        """What makes this signer distinct from another in records: the key, or the rule about identities."""
-        return f"spki:{self.fingerprint}" if self.fingerprint else f"keyless:{self.material}"
+        """What makes this signer distinct from another in records: the key, or the rule about who signs."""
+        if self.fingerprint:
+            return f"spki:{self.fingerprint}"
+        prefix = "kms" if isinstance(self.material, KMSKey) else self.kind.value
+        return f"{prefix}:{self.material}"
 
     @property
     def known_as(self) -> str:
         """The identity, and all by which another policy may judge the same one otherwise."""
-        schemes = self.material.schemes if isinstance(self.material, PublicKey) else ()
         root = self.trust_root
         under = (root.key, str(root.require_log), str(root.require_sct), str(root.require_timestamp)) if root else ()
-        return " ".join((self.identity, *schemes, *under, str(self.require_log)))
+        return " ".join((self.identity, *self._judged_by(), *under, str(self.require_log)))
+
+    def _judged_by(self) -> tuple[str, ...]:
+        match self.material:
+            case PublicKey():
+                return self.material.schemes
+            case KMSKey():
+                return str(self.material.hash), str(self.material.padding)
+            case SigningProfile() | CertificateRule():
+                return self.material.terms
+        return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +136,7 @@ class Evidence:
     media_type: str
     annotations: Mapping[str, str]  # of the layer
     payload: bytes = field(repr=False)
+    described: Descriptor | None = None  # the subject as the referrer describes it, which nobody signed
 
     def emptied(self) -> Evidence:
         """What it was, without what it holds: outcomes live as long as their review, and it may hold megabytes."""
@@ -135,8 +163,9 @@ class Attestation:
 class Proof:
     """What a verified piece of evidence proves.
 
-    `material` is who signed, in one form for all schemes, by which distinct signers are counted: `spki:<hex>`, or the
-    certificate's issuer and names. `times` come from trusted clocks only. `annotations` are what was signed along.
+    `material` is who signed, in one form for all schemes, by which distinct signers are counted: `spki:<hex>`, the
+    certificate's issuer and names, or `profile:<ARN without its version>`. `times` come from trusted clocks only.
+    `annotations` are what was signed along.
     """
 
     material: str
@@ -173,6 +202,7 @@ class Outcome:
     facts: Mapping[str, str] = field(default_factory=dict)
     tampered: bool = False  # it proves that somebody changed what was stored
     proof: Proof | None = None
+    notes: tuple[str, ...] = ()  # checks that failed, and whose failure a policy wants only told
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from webhook.errors import Code, MalformedError
+from webhook.errors import Code, MalformedError, quote
 from webhook.evidence.model import (
     BUNDLE_PREFIX,
+    COSE_ENVELOPE,
     DSSE_ENVELOPE,
     IN_TOTO,
+    JWS_ENVELOPE,
+    NOTARY_SIGNATURE,
     SIGN_PREDICATE,
     SIMPLE_SIGNING,
     Form,
@@ -38,11 +41,12 @@ SUFFIXES = {Place.SIGNATURE_TAG: ".sig", Place.ATTESTATION_TAG: ".att", Place.FA
 
 def to_ask(wants: Wants) -> tuple[Place, ...]:
     """Every place where something of what is wanted may be."""
+    referred = wants.signatures or wants.notation or bool(wants.predicates)
     useful = {
         Place.SIGNATURE_TAG: wants.signatures,
         Place.ATTESTATION_TAG: bool(wants.predicates),
-        Place.REFERRERS: wants.signatures or bool(wants.predicates),
-        Place.FALLBACK_TAG: wants.signatures or bool(wants.predicates),
+        Place.REFERRERS: referred,
+        Place.FALLBACK_TAG: referred,
     }
     return tuple(place for place in Place if useful[place])
 
@@ -73,6 +77,8 @@ def referrer_layers(manifest: Manifest, subject: Digest, wants: Wants) -> list[D
     if manifest.subject is None or manifest.subject.digest != subject:
         named = manifest.subject.digest if manifest.subject else "nothing"
         raise MalformedError(Code.MALFORMED, f"the referrer {manifest.digest} names {named} as its subject")
+    if (manifest.artifact_type or manifest.config.media_type) == NOTARY_SIGNATURE:
+        return _envelopes(manifest) if wants.notation else []
     bundles = [layer for layer in manifest.layers if form_of(layer) is Form.BUNDLE]
     if not bundles:
         return [*signatures(manifest, wants), *attestations(manifest, wants)]
@@ -102,7 +108,29 @@ def form_of(layer: Descriptor) -> Form | None:
     """How the content of a layer is wrapped; `None` where it is nothing of ours."""
     if layer.media_type.startswith(BUNDLE_PREFIX):
         return Form.BUNDLE
-    return {SIMPLE_SIGNING: Form.LEGACY, DSSE_ENVELOPE: Form.DSSE}.get(layer.media_type)
+    return _FORMS.get(layer.media_type)
+
+
+_FORMS = {
+    SIMPLE_SIGNING: Form.LEGACY,
+    DSSE_ENVELOPE: Form.DSSE,
+    JWS_ENVELOPE: Form.NOTATION,
+    COSE_ENVELOPE: Form.NOTATION,
+}
+
+
+def _envelopes(manifest: Manifest) -> list[Descriptor]:
+    """Notary Project, signature specification, storage: exactly one layer, whose media type is the envelope's."""
+    what = f"the signature manifest {manifest.digest}"
+    if len(manifest.layers) != 1:
+        raise MalformedError(Code.MALFORMED, f"{what} has {len(manifest.layers)} layers, one expected")
+    [layer] = manifest.layers
+    if form_of(layer) is not Form.NOTATION:
+        found = quote(layer.media_type, max_chars=80)
+        raise MalformedError(
+            Code.UNSUPPORTED, f"{what}: an envelope {JWS_ENVELOPE} or {COSE_ENVELOPE} expected, found {found}"
+        )
+    return [layer]
 
 
 def _in_turn(found: Sequence[Descriptor], hint: Callable[[Descriptor], str]) -> list[Descriptor]:
@@ -117,6 +145,8 @@ def _in_turn(found: Sequence[Descriptor], hint: Callable[[Descriptor], str]) -> 
 
 
 def _hint(descriptor: Descriptor) -> str:
+    if descriptor.artifact_type == NOTARY_SIGNATURE:  # a kind by itself, which has no other hint
+        return NOTARY_SIGNATURE
     return descriptor.annotations.get(BUNDLE_PREDICATE, "")
 
 
@@ -128,11 +158,14 @@ def _may_hold(artifact_type: str | None, wants: Wants) -> bool:
     """Another artifact's type is a reason to discard; that of one of ours, or none, says little."""
     if artifact_type is None or artifact_type in UNTOLD_TYPES:
         return True
+    if artifact_type == NOTARY_SIGNATURE:
+        return wants.notation
     if artifact_type.startswith(SIGNATURE_ARTIFACT):
         return wants.signatures
     if artifact_type.startswith(DSSE_ENVELOPE):
         return bool(wants.predicates)
-    return artifact_type.startswith((BUNDLE_PREFIX, IN_TOTO))
+    cosign = wants.signatures or bool(wants.predicates)
+    return cosign and artifact_type.startswith((BUNDLE_PREFIX, IN_TOTO))
 
 
 def _is_wanted(named: str, wants: Wants) -> bool:
@@ -143,7 +176,8 @@ def _is_wanted(named: str, wants: Wants) -> bool:
     tag or in the manifest of an `.att` tag, could as well have left the entry out; and a referrer's own manifest cannot
     be given another hint without becoming another referrer beside it. So an attacker gains nothing by it.
     """
-    return _is_demanded(named, wants) or (wants.signatures and named == SIGN_PREDICATE)
+    signs = (wants.signatures and named == SIGN_PREDICATE) or (wants.notation and named == NOTARY_SIGNATURE)
+    return signs or _is_demanded(named, wants)
 
 
 def _is_demanded(named: str, wants: Wants) -> bool:
