@@ -1,0 +1,134 @@
+"""The door to AWS for everybody else: calls go through a few threads, and the SDK is loaded at the first of them.
+
+The SDK blocks, and takes a tenth of a second to import, so neither happens in the event loop, and whoever asks for
+nothing of AWS pays nothing. Who gives up waiting leaves the thread to its end, which the SDK's timeouts bound; how
+many calls may be under way is bounded here, and so is how often somebody is asked who does not answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from webhook.aws.breaker import FAILURES, Breaker
+from webhook.aws.calls import TRANSIENT, AWSError, Call, Caller, Client, Identity, Kind
+
+THREADS = 8
+IN_FLIGHT_MAX = 64  # made or waiting, of all callers together
+BREAKERS_MAX = 256  # who creates pods may name regions
+
+_T = TypeVar("_T")
+
+
+class AWS:
+    """`load` brings the SDK, blocking; it is called once, in a thread. `clock` is monotonic, in seconds."""
+
+    def __init__(self, load: Callable[[], Caller], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._load, self._clock = load, clock
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="aws")
+        self._lock = threading.Lock()
+        self._loading = threading.Lock()
+        self._caller: Caller | None = None
+        self._in_flight = 0
+        self._breakers: dict[Client, Breaker] = {}
+
+    async def call(
+        self,
+        service: str,
+        operation: str,
+        region: str,
+        parameters: Mapping[str, object],
+        *,
+        endpoint: str = "",
+        fips: bool | None = None,
+        dualstack: bool | None = None,
+    ) -> Mapping[str, object]:
+        """What AWS answers; `Call` and `Client` say what each argument is. Raises: AWSError."""
+        made = Call(Client(service, region, endpoint, fips, dualstack), operation, parameters)
+        return await self._wait(lambda caller: self._make(caller, made))
+
+    def call_blocking(self, made: Call) -> Mapping[str, object]:
+        """What AWS answers, for callers with a thread of their own. Raises: AWSError."""
+        return self._submit(lambda caller: self._make(caller, made)).result()
+
+    async def identity(self) -> Identity:
+        """As whom calls are made. Raises: AWSError."""
+        return await self._wait(lambda caller: caller.identity())
+
+    async def partition_of(self, region: str) -> str:
+        """The partition of `region`; that of the SDK's own where it is empty, empty where it has none.
+
+        Raises: AWSError, for a region of no partition that the SDK knows.
+        """
+        return await self._wait(lambda caller: caller.partition_of(region))
+
+    async def endpoint_of(self, client: Client) -> str:
+        """The URL that is dialled for `client`. Raises: AWSError."""
+        return await self._wait(lambda caller: caller.endpoint_of(client))
+
+    def close(self) -> None:
+        """Calls that wait are given up; those under way end in their own time."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        with self._loading:
+            if self._caller is not None:
+                self._caller.close()
+
+    async def _wait(self, work: Callable[[Caller], _T]) -> _T:
+        return await asyncio.wrap_future(self._submit(work))
+
+    def _submit(self, work: Callable[[Caller], _T]) -> Future[_T]:
+        with self._lock:
+            if self._in_flight >= IN_FLIGHT_MAX:
+                raise AWSError(Kind.OVERLOADED, "AWS")
+            self._in_flight += 1
+        try:
+            future = self._threads.submit(self._work, work)
+        except RuntimeError as error:  # closed
+            self._leave()
+            raise AWSError(Kind.OVERLOADED, "AWS") from error
+        future.add_done_callback(lambda _: self._leave())
+        return future
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._in_flight -= 1
+
+    def _work(self, work: Callable[[Caller], _T]) -> _T:
+        with self._loading:
+            if self._caller is None:
+                self._caller = self._load()
+            caller = self._caller
+        return work(caller)
+
+    def _make(self, caller: Caller, made: Call) -> Mapping[str, object]:
+        self._admit(made)
+        try:
+            answer = caller.call(made)
+        except AWSError as error:
+            if error.kind is not Kind.NO_CREDENTIALS:  # which says nothing of who would have been asked
+                self._note(made.client, failed=error.kind in TRANSIENT)
+            raise
+        self._note(made.client, failed=False)
+        return answer
+
+    def _admit(self, made: Call) -> None:
+        with self._lock:
+            breaker = self._breakers.get(made.client)
+            wait = breaker.admit(self._clock()) if breaker is not None else 0.0
+        if wait:
+            note = f"the last {FAILURES} calls failed, and none is made for {wait:.0f} s"
+            raise AWSError(Kind.UNREACHABLE, made.action, made.client.region, note=note)
+
+    def _note(self, client: Client, *, failed: bool) -> None:
+        with self._lock:
+            breaker = self._breakers.pop(client, None) or Breaker()
+            if not failed:
+                return
+            while len(self._breakers) >= BREAKERS_MAX:
+                del self._breakers[next(iter(self._breakers))]
+            breaker.note(self._clock())
+            self._breakers[client] = breaker
