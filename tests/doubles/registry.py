@@ -107,8 +107,10 @@ class Given:
 
     found: tuple[Credential, ...]
 
-    async def credentials(self, repository: Repository) -> tuple[Credential, ...]:
-        return self.found
+    async def credentials(
+        self, repository: Repository, *, refused: tuple[Credential, ...] = ()
+    ) -> tuple[Credential, ...]:
+        return tuple(credential for credential in self.found if credential not in refused)
 
 
 class HostileRegistry(MemoryRegistry):

@@ -54,8 +54,10 @@ class ByPath:
 
     found: dict[str, tuple[Credential, ...]]
 
-    async def credentials(self, repository: Repository) -> tuple[Credential, ...]:
-        return self.found.get(repository.path, ())
+    async def credentials(
+        self, repository: Repository, *, refused: tuple[Credential, ...] = ()
+    ) -> tuple[Credential, ...]:
+        return tuple(credential for credential in self.found.get(repository.path, ()) if credential not in refused)
 
 
 class TestMeaningOfAnswers:

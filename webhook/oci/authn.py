@@ -46,17 +46,26 @@ ANONYMOUS = Credential()
 class CredentialSource(Protocol):
     """Whence credentials come."""
 
-    async def credentials(self, repository: Repository) -> tuple[Credential, ...]:
-        """What may be tried for `repository`, the most specific first; empty for anonymous."""
+    async def credentials(
+        self, repository: Repository, *, refused: tuple[Credential, ...] = ()
+    ) -> tuple[Credential, ...]:
+        """What may be tried for `repository`, the most specific first, none of it `refused`; empty for anonymous.
+
+        Raises: InconclusiveError, where it cannot be known now.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """What the dialogue must know of the registry: who may be sent its credentials, and whether it is on plain http."""
+    """What the dialogue must know of the registry: who may be sent its credentials, and whether it is on plain http.
+
+    `challenge` is how it wants to be asked, where that is known of it before anything was.
+    """
 
     authority: str
     token_hosts: frozenset[tuple[str, int]]
     plain: bool
+    challenge: Challenge | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -51,12 +51,14 @@ class DockerConfig:
         self._entries = entries
         self.notes = notes
 
-    async def credentials(self, repository: Repository) -> tuple[Credential, ...]:
-        """What may be tried for `repository`, the most specific first; empty for anonymous."""
+    async def credentials(
+        self, repository: Repository, *, refused: tuple[Credential, ...] = ()
+    ) -> tuple[Credential, ...]:
+        """What may be tried for `repository`, the most specific first, none of it `refused`; empty for anonymous."""
         labels, port = _split_host(repository.host)
         path = tuple(repository.path.split("/"))
         found = dict.fromkeys(credential for key, credential in self._entries if key.matches(labels, port, path))
-        return tuple(found)[:MAX_TRIED]
+        return tuple(credential for credential in tuple(found)[:MAX_TRIED] if credential not in refused)
 
 
 def load(path: Path) -> DockerConfig:

@@ -1,7 +1,9 @@
 """Which authority is dialled for a repository, a redirect or a token realm, with what an operator allowed for it.
 
 An allowance belongs to the authority that is dialled, so that a pooled connection means the same whoever uses it; and
-nobody is sent to a private or loopback authority by one that is not allowed there itself. See docs/registries.md.
+nobody is sent to a private or loopback authority by one that is not allowed there itself. Registries of Amazon ECR may
+be private without being listed, as interface endpoints give their names private addresses; so may S3 where such a
+registry sends us to it, and neither of them where anybody else does. See docs/registries.md.
 """
 
 from __future__ import annotations
@@ -11,12 +13,17 @@ from yarl import URL
 from webhook import addresses, settings
 from webhook.errors import Code, RejectedError, quote
 from webhook.network import Network, Target
-from webhook.oci import authn, reference
+from webhook.oci import authn, ecr, reference
+from webhook.oci.challenge import Challenge
 from webhook.oci.reference import Repository
 
 MAX_TARGETS = 1024  # hosts remembered; whoever creates pods chooses them
 
-_TOKEN_HOSTS = {"docker.io": ("auth.docker.io",), "registry.gitlab.com": ("gitlab.com",)}
+_TOKEN_HOSTS = {
+    "docker.io": ("auth.docker.io",),
+    "registry.gitlab.com": ("gitlab.com",),
+    ecr.PUBLIC: (ecr.PUBLIC, ecr.PUBLIC_ALIAS),
+}
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
@@ -50,7 +57,8 @@ class Hosts:
             raise RejectedError(Code.HOST_REFUSED, f"{quote(sender.authority)} refers to a URL with a user name in it")
         host = host.lower()
         entry = self._dialled.get((host, port)) or self._by_name(host, port)
-        target = self._make(url.scheme, host, port, entry)
+        private = sender.private and (is_at(url, sender) or _is_storage_of(sender, url.scheme, host, port))
+        target = self._make(url.scheme, host, port, entry, private=private)
         if target.tls is None and _scheme(entry) != "http":
             raise RejectedError(
                 Code.HOST_REFUSED,
@@ -78,25 +86,26 @@ class Hosts:
     def _look_up(self, host: str) -> tuple[Target, authn.Registry]:
         name = reference.matching_host(host)
         entry = self._named.get(name)
-        if entry is not None and entry.endpoint:
-            target = self._make(_scheme(entry), *_dialled(entry), entry)
-        else:
-            scheme = _scheme(entry)
-            target = self._make(scheme, *_network_host(host, scheme), entry)
+        scheme = _scheme(entry)
+        dialled = _dialled(entry) if entry is not None and entry.endpoint else _network_host(host, scheme)
+        target = self._make(scheme, *dialled, entry, private=_is_ecr(scheme, *dialled))
         trusted = _TOKEN_HOSTS.get(name, ()) + (entry.token_hosts if entry is not None else ())
         token_hosts = frozenset(((target.host, target.port), *(_split(text.lower(), 443) for text in trusted)))
-        return target, authn.Registry(target.authority, token_hosts, plain=target.tls is None)
+        # ECR asks for Basic: it is spared to ask. Amazon ECR, private registry authentication
+        challenge = Challenge("basic") if ecr.parse_host(host) is not None else None
+        return target, authn.Registry(target.authority, token_hosts, plain=target.tls is None, challenge=challenge)
 
     def _by_name(self, host: str, port: int) -> settings.RegistryHost | None:
         name = host if port == _DEFAULT_PORTS["https"] else f"{host}:{port}"
         entry = self._named.get(reference.matching_host(name))
         return entry if entry is not None and not entry.endpoint else None
 
-    def _make(self, scheme: str, host: str, port: int, entry: settings.RegistryHost | None) -> Target:
+    def _make(self, scheme: str, host: str, port: int, entry: settings.RegistryHost | None, *, private: bool) -> Target:
         if entry is None:
             addresses.check_name(host)
         shown = f"[{host}]" if ":" in host else host
-        private, loopback = entry is not None and entry.private, entry is not None and entry.loopback
+        private = private or (entry is not None and entry.private)
+        loopback = entry is not None and entry.loopback
         ca_file = entry.ca_file if entry is not None else None
         return Target(
             origin=f"{scheme}://{shown}" if port == _DEFAULT_PORTS[scheme] else f"{scheme}://{shown}:{port}",
@@ -118,6 +127,16 @@ def is_at(url: URL, target: Target) -> bool:
         and (url.raw_host or "").lower() == target.host
         and url.port == target.port
     )
+
+
+def _is_ecr(scheme: str, host: str, port: int) -> bool:
+    return (scheme, port) == ("https", 443) and ecr.parse_host(host) is not None
+
+
+def _is_storage_of(sender: Target, scheme: str, host: str, port: int) -> bool:
+    """Whether this is where `sender`, being a registry of ECR, keeps its blobs."""
+    registry = ecr.parse_host(sender.host) if sender.tls is not None and sender.port == 443 else None
+    return (scheme, port) == ("https", 443) and registry is not None and ecr.is_storage_of(registry, host)
 
 
 def _scheme(entry: settings.RegistryHost | None) -> str:

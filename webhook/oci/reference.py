@@ -18,6 +18,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import NoReturn
 
 from webhook.errors import Code, MalformedError, quote
+from webhook.oci import ecr
 
 MAX_CHARS = 1024
 MAX_NAME_CHARS = 255  # host, slash and path: distribution/reference, NameTotalLengthMax
@@ -45,17 +46,8 @@ _ALIASES = {
     "registry-1.docker.io": DOCKER_HUB,
     "registry.hub.docker.com": DOCKER_HUB,
     "hub.docker.com": DOCKER_HUB,
-    "ecr-public.aws.com": "public.ecr.aws",
+    ecr.PUBLIC_ALIAS: ecr.PUBLIC,
 }
-# An account's registry in one region has standard and FIPS hosts, and dual-stack hosts; a pattern may have `*` in them.
-_ECR = re.compile(
-    r"([0-9]{12}|\*)\.dkr\.ecr(?:-fips)?\.([a-z0-9][a-z0-9-]*|\*)\."
-    r"(amazonaws\.com|amazonaws\.com\.cn|amazonaws\.eu|sc2s\.sgov\.gov|c2s\.ic\.gov|cloud\.adc-e\.uk|csp\.hci\.ic\.gov)"
-)
-_ECR_DUAL_STACK = re.compile(
-    r"([0-9]{12}|\*)\.dkr-ecr(?:-fips)?\.([a-z0-9][a-z0-9-]*|\*)\.on\.(aws|amazonwebservices\.com\.cn)"
-)
-_ECR_SUFFIX = {"aws": "amazonaws.com", "amazonwebservices.com.cn": "amazonaws.com.cn"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +202,7 @@ def matching_host(host: str) -> str:
         name = _short_address(name)
     if port not in ("", "443"):
         return f"{name}:{port}"
-    return _ALIASES.get(name) or _ecr_form(name) or name
+    return _ALIASES.get(name) or ecr.matching_form(name) or name
 
 
 def network_host(host: str) -> str:
@@ -261,17 +253,6 @@ def _split_port(host: str) -> tuple[str, str]:
 
 def _short_address(name: str) -> str:
     return f"[{IPv6Address(name[1:-1])}]" if _is_address(IPv6Address, name[1:-1]) else name
-
-
-def _ecr_form(name: str) -> str | None:
-    """The standard host of an ECR registry, whichever of its hosts `name` is."""
-    if match := _ECR.fullmatch(name):
-        account, region, suffix = match.groups()
-    elif match := _ECR_DUAL_STACK.fullmatch(name):
-        account, region, suffix = match[1], match[2], _ECR_SUFFIX[match[3]]
-    else:
-        return None
-    return f"{account}.dkr.ecr.{region}.{suffix}"
 
 
 def _fits(pattern: tuple[str, ...], parts: tuple[str, ...]) -> bool:

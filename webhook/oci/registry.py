@@ -20,14 +20,14 @@ from webhook import settings
 from webhook.cache import Cache
 from webhook.errors import Code, InconclusiveError, MalformedError, RejectedError, TamperedError, quote
 from webhook.network import Answer, Network
-from webhook.oci import docker_config, links, manifest, reference
+from webhook.oci import ecr, links, manifest, reference
 from webhook.oci.authn import CredentialSource
 from webhook.oci.complaint import codes, said
 from webhook.oci.manifest import Descriptor, Index, Manifest
 from webhook.oci.reference import Digest, Repository
 from webhook.oci.transport import Observer, Question, Redirects, RequestKind, Transport
 
-__all__ = ["Observer", "Referrers", "Registry", "RequestKind", "open_registry"]
+__all__ = ["Observer", "Referrers", "Registry", "RequestKind"]
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -37,7 +37,8 @@ HOSTS_MAX = 1024
 REPOSITORIES_MAX = 10_000
 MAX_PAGE_ENTRIES = 20_000  # of one page; more than fit into its bytes
 
-_HIDDEN = frozenset(("NAME_UNKNOWN", "DENIED", "UNAUTHORIZED"))
+_UNKNOWN_REPOSITORY = "NAME_UNKNOWN"
+_HIDDEN = frozenset((_UNKNOWN_REPOSITORY, "DENIED", "UNAUTHORIZED"))
 _NO_HEAD = frozenset((400, 405, 501))
 _NO_REFERRERS = frozenset((301, 302, 303, 307, 308, 400, 404, 405, 406, 410, 501))
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
@@ -59,20 +60,6 @@ class Referrers:
     truncated: bool = False  # the listing went on beyond the limits of pages or entries
 
 
-def open_registry(limits: settings.Registry, network: settings.Network, *, observe: Observer | None) -> Registry:
-    """The registry door, with all that an operator says of it tried: a mistake is told now and not in a review.
-
-    Raises: OperatorError.
-    """
-    found = None if limits.docker_config is None else docker_config.load(limits.docker_config)
-    for note in found.notes if found else ():
-        log.warning("%s: %s", limits.docker_config, note)
-    credentials = () if found is None else (found,)
-    registry = Registry(limits=limits, network=Network(network), credentials=credentials, observe=observe)
-    registry.check()
-    return registry
-
-
 class Registry:
     """Not safe for use by more than one event loop. `observe` is called after every request."""
 
@@ -90,17 +77,20 @@ class Registry:
         self._without_head: Cache[str, bool] = Cache(max_entries=HOSTS_MAX)
         self._without_referrers: Cache[str, bool] = Cache(max_entries=HOSTS_MAX)
         self._facts: Cache[Repository, _Fact] = Cache(max_entries=REPOSITORIES_MAX)
+        self._imported: Cache[tuple[Repository, Digest], bool] = Cache(max_entries=REPOSITORIES_MAX)
 
     async def resolve(self, repository: Repository, tag: str) -> Digest:
         """The digest behind `tag` now.
 
-        Raises: RejectedError (`image_not_found`, `registry_violation`, `host_refused`), InconclusiveError.
+        Raises: RejectedError (`image_not_found`, `registry_violation`, `host_refused`), InconclusiveError (`not_cached`
+        where another registry's image is not there yet).
         """
         host = reference.matching_host(repository.host)
         if self._without_head.get(host) is None:
             answer = await self._ask_manifest(RequestKind.RESOLVE, repository, tag, method="HEAD")
             if answer.status == 200 and (found := _announced(answer, repository)) is not None:
                 self._note_read(repository)
+                self._note_imported(repository, found)
                 return found
             if answer.status in _NO_HEAD:
                 self._without_head.put(host, True, FACT_LIFETIME)
@@ -110,7 +100,25 @@ class Registry:
         if answer.status != 200:
             raise _not_found(repository, tag, answer)
         self._note_read(repository)
-        return self._digest_of(answer, repository, tag)
+        found = self._digest_of(answer, repository, tag)
+        self._note_imported(repository, found)
+        return found
+
+    async def import_upstream(self, repository: Repository, digest: Digest) -> None:
+        """Where `repository` is a pull-through cache, it holds `digest`, and with it what upstream attached to it.
+
+        Whoever resolved a tag there has done as much. Other repositories are not asked.
+
+        Raises: InconclusiveError (`not_cached`), RejectedError.
+        """
+        if not _is_pull_through(repository) or self._imported.get((repository, digest)) is not None:
+            return
+        answer = await self._ask_manifest(RequestKind.RESOLVE, repository, str(digest), method="HEAD")
+        if answer.status == 404:
+            raise _absent(repository, answer)
+        if answer.status != 200:
+            raise _odd(repository, answer)
+        self._note_imported(repository, digest)
 
     async def fetch_manifest(self, repository: Repository, name: Digest | str) -> Manifest | Index | None:
         """The document of that digest or tag, its digest checked; `None` where the registry has none (404).
@@ -119,6 +127,7 @@ class Registry:
         """
         answer = await self._ask_manifest(RequestKind.MANIFEST, repository, str(name), method="GET")
         if answer.status == 404:
+            _check_exists(repository, answer)
             return None
         if answer.status != 200:
             raise _odd(repository, answer)
@@ -245,6 +254,7 @@ class Registry:
                 accept=manifest.OCI_INDEX,
             )
         )
+        _check_exists(repository, answer)
         if answer.status in _NO_REFERRERS or (answer.status == 200 and _media_type(answer) != manifest.OCI_INDEX):
             self._note_no_referrers(repository, answer)
             return None
@@ -274,6 +284,10 @@ class Registry:
         if self._facts.get(repository) is _Fact.NO_REFERRERS:
             self._without_referrers.put(reference.matching_host(repository.host), True, FACT_LIFETIME)
         self._facts.put(repository, _Fact.READ, FACT_LIFETIME)
+
+    def _note_imported(self, repository: Repository, digest: Digest) -> None:
+        if _is_pull_through(repository):
+            self._imported.put((repository, digest), True, FACT_LIFETIME)
 
     def _note_no_referrers(self, repository: Repository, answer: Answer) -> None:
         """Absence is learned where the repository exists, which others hide behind the same answer."""
@@ -345,6 +359,8 @@ def _encoding(answer: Answer) -> str:
 def _not_found(repository: Repository, tag: str, answer: Answer) -> RejectedError | InconclusiveError:
     if answer.status != 404:
         return _odd(repository, answer)
+    if _is_pull_through(repository):
+        return _absent(repository, answer)
     return RejectedError(Code.IMAGE_NOT_FOUND, f"{quote(str(repository))} has no tag {quote(tag)}{said(answer)}")
 
 
@@ -352,6 +368,30 @@ def _odd(repository: Repository, answer: Answer) -> InconclusiveError:
     # A registry that refuses is not one that is away: only the latter may be waited for, or passed by.
     code = Code.ACCESS_DENIED if 400 <= answer.status < 500 else Code.REGISTRY_UNAVAILABLE
     return InconclusiveError(code, f"{quote(str(repository))}: unexpected answer {answer.status}{said(answer)}")
+
+
+def _is_pull_through(repository: Repository) -> bool:
+    return ecr.is_pull_through(repository.compared_host, repository.segments)
+
+
+def _check_exists(repository: Repository, answer: Answer) -> None:
+    """Raises: RejectedError, InconclusiveError, where `answer` says that there is no such repository.
+
+    Of ECR alone, which says so only then: what is attached to an image cannot be known where the image itself is not.
+    """
+    if answer.status == 404 and ecr.matching_form(repository.compared_host) and _UNKNOWN_REPOSITORY in codes(answer):
+        raise _absent(repository, answer)
+
+
+def _absent(repository: Repository, answer: Answer) -> RejectedError | InconclusiveError:
+    """A repository or image that is not there: whether it could be is another question in a pull-through cache."""
+    if _is_pull_through(repository):
+        return InconclusiveError(
+            Code.NOT_CACHED,
+            f"{quote(str(repository))}: not in this pull-through cache yet{said(answer)}: whoever asks first needs"
+            f" {ecr.NEEDED_TO_IMPORT}, and upstream must have it",
+        )
+    return RejectedError(Code.IMAGE_NOT_FOUND, f"{quote(str(repository))}: there is no such repository{said(answer)}")
 
 
 def _no_referrers(repository: Repository, page: int) -> Referrers:

@@ -23,7 +23,7 @@ from webhook import settings
 from webhook.cache import Cache, Loaded
 from webhook.errors import Code, InconclusiveError, RejectedError, quote
 from webhook.network import Answer, Client, Network, Request, Target, UnreachableError
-from webhook.oci import authn
+from webhook.oci import authn, ecr
 from webhook.oci.authn import Credential, CredentialSource
 from webhook.oci.challenge import Challenge
 from webhook.oci.complaint import said
@@ -37,6 +37,7 @@ LIMITED_MAX = 1024
 LIMITED_LONGEST = 60.0  # seconds; a registry may say more, but it is asked again
 LIMITED_DEFAULT = 2.0  # seconds, where a 429 names no time
 WAIT_LONGEST = 2.0  # seconds; a longer Retry-After is no wait for a review
+MAX_TURNS = 3  # of credentials for one question: those of one source, of the next, and that one's renewed
 
 _REPEATED = frozenset((408, 429, 500, 502, 503, 504))
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
@@ -103,24 +104,45 @@ class Transport:
 
         Raises: RejectedError (`host_refused`, `registry_violation`), InconclusiveError.
         """
-        target, registry = self.hosts.find(question.repository)
-        credentials = await self._collect(question.repository) if self._credentials else ()
-        known = self._challenges.get(target.origin)
-        dialogue = authn.converse(registry, question.repository, credentials, known)
-        answer, learned = await self._drive(dialogue, question, target)
-        if learned is not None:
-            self._challenges.put(target.origin, learned, CHALLENGE_LIFETIME)
-        if answer.status in (401, 403):
-            raise _denied(question.repository, answer, bool(credentials))
-        return answer
+        refused: tuple[Credential, ...] = ()
+        credentials = await self._collect(question.repository, refused)
+        for _ in range(MAX_TURNS):
+            answer = await self._converse(question, credentials)
+            if answer.status not in (401, 403):
+                return answer
+            refused += credentials
+            credentials = await self._others(question.repository, refused)
+            if not credentials:
+                break
+        raise _denied(question.repository, answer, bool(refused))
 
     async def close(self) -> None:
         """Connections are closed, tokens under way given up."""
         await self._tokens.close()
         await self._client.close()
 
-    async def _collect(self, repository: Repository) -> tuple[Credential, ...]:
-        return tuple([found for source in self._credentials for found in await source.credentials(repository)])
+    async def _converse(self, question: Question, credentials: tuple[Credential, ...]) -> Answer:
+        target, registry = self.hosts.find(question.repository)
+        known = self._challenges.get(target.origin) or registry.challenge
+        dialogue = authn.converse(registry, question.repository, credentials, known)
+        answer, learned = await self._drive(dialogue, question, target)
+        if learned is not None:
+            self._challenges.put(target.origin, learned, CHALLENGE_LIFETIME)
+        return answer
+
+    async def _collect(self, repository: Repository, refused: tuple[Credential, ...]) -> tuple[Credential, ...]:
+        """What the first source has that has something: the next one need not be asked for what may not be needed."""
+        for source in self._credentials:
+            if found := await source.credentials(repository, refused=refused):
+                return found
+        return ()
+
+    async def _others(self, repository: Repository, refused: tuple[Credential, ...]) -> tuple[Credential, ...]:
+        """What may be tried where `refused` did not suffice; that no more can be had changes nothing of the refusal."""
+        try:
+            return await self._collect(repository, refused) if refused else ()
+        except InconclusiveError:
+            return ()
 
     async def _drive(
         self, dialogue: authn.Dialogue, question: Question, target: Target
@@ -303,8 +325,10 @@ def _denied(repository: Repository, answer: Answer, had_credentials: bool) -> In
         if had_credentials
         else "no credentials were given for it, or there is no such repository"
     )
+    needed = ecr.needed_for(repository.compared_host, repository.segments)
     return InconclusiveError(
-        Code.ACCESS_DENIED, f"{quote(str(repository))}: answered {answer.status}{said(answer)}: {hint}"
+        Code.ACCESS_DENIED,
+        f"{quote(str(repository))}: answered {answer.status}{said(answer)}: {hint}{f'; {needed}' if needed else ''}",
     )
 
 

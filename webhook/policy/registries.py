@@ -7,6 +7,7 @@ exempt; the rest is advice.
 from __future__ import annotations
 
 from webhook.errors import quote
+from webhook.oci import ecr
 from webhook.oci.reference import MAX_NAME_CHARS, Pattern
 
 DOCKER_HUB = "docker.io"
@@ -17,12 +18,6 @@ _SHARED = {
     "gcr.io", "us.gcr.io", "eu.gcr.io", "asia.gcr.io",
 }  # fmt: skip
 _SHARED_REGIONAL = ("-docker", "pkg", "dev")  # Google Artifact Registry: `<region>-docker.pkg.dev`
-
-# Namespaces that Amazon ECR's console and documents propose for pull-through cache rules, by their upstream
-_PULL_THROUGH = {
-    "docker-hub", "dockerhub", "docker.io", "ecr-public", "public-ecr", "quay", "quay.io", "kubernetes", "k8s",
-    "registry-k8s-io", "registry.k8s.io", "github", "ghcr", "ghcr.io", "gitlab", "chainguard",
-}  # fmt: skip
 
 _OFFICIAL_IMAGES = {
     "alpine", "amazonlinux", "busybox", "caddy", "cassandra", "centos", "debian", "docker", "eclipse-temurin",
@@ -55,9 +50,7 @@ def is_shared(pattern: Pattern) -> bool:
 
 def is_pull_through(pattern: Pattern) -> bool:
     """Whether `pattern` looks like a prefix of Amazon ECR that serves another registry's images."""
-    labels = (pattern.host or "").split(".")
-    is_ecr = labels[1:3] == ["dkr", "ecr"] and "amazonaws" in labels[4:]
-    return is_ecr and bool(pattern.segments) and pattern.segments[0] in _PULL_THROUGH
+    return ecr.is_pull_through(pattern.host or "", pattern.segments)
 
 
 def official_image(pattern: Pattern) -> str | None:
