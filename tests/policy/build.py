@@ -25,6 +25,7 @@ from webhook.oci.reference import Digest, Pattern, Reference
 from webhook.policy import attestations as attested_policy
 from webhook.policy import select
 from webhook.policy.condition import Condition
+from webhook.policy.counting import sole_material
 from webhook.policy.decide import decide_image
 from webhook.policy.decision import ImageDecision, PolicyDecision, Weighed
 from webhook.policy.demand import decide_policy
@@ -44,6 +45,10 @@ from webhook.policy.model import (
 from webhook.settings import NoMatch
 from webhook.trust.identity import Claims, Identity
 from webhook.trust.material import PublicKey
+from webhook.trust.notary.levels import Action, CertificateRule, Level, actions_of
+from webhook.trust.notary.profile import ProfileARN, SigningProfile
+from webhook.trust.notary.stores import StoreKind, TrustStore
+from webhook.trust.notary.subject import Subject
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 HOST = "registry.example.com"
@@ -64,6 +69,8 @@ INCONCLUSIVE = frozenset(
         Code.OVERLOADED,
         Code.POLICY_UNAVAILABLE,
         Code.INTERNAL_ERROR,
+        Code.REVOCATION_UNKNOWN,
+        Code.NOT_CACHED,
     }
 )
 
@@ -75,6 +82,21 @@ def signer(name: str, material: str = "") -> Signer:
 
 def keyless(name: str, subject: str = "") -> Signer:
     return Signer(name, SignerKind.KEYLESS, Identity(issuer=ISSUER, subject=subject or f"{name}@example.com"))
+
+
+def profile(name: str, *, version: str = "", revocation: Action = Action.ENFORCE) -> Signer:
+    arn = ProfileARN("aws", "us-west-2", "111122223333", f"{name}_profile", version)
+    return Signer(name, SignerKind.PROFILE, SigningProfile(arn, _store(StoreKind.SIGNING_AUTHORITY), revocation))
+
+
+def certificate(name: str, *, level: Level = Level.STRICT) -> Signer:
+    subject = Subject((("C", "US"), ("ST", "WA"), ("O", f"{name}.example")))
+    rule = CertificateRule((_store(StoreKind.CA),), (subject,), actions_of(level))
+    return Signer(name, SignerKind.CERTIFICATE, rule)
+
+
+def _store(kind: StoreKind) -> TrustStore:
+    return TrustStore("acme", kind, (b"a certificate",))
 
 
 def fingerprint(name: str) -> str:
@@ -203,6 +225,21 @@ def verified(
     (who,) = _signers([name])
     shown = proof(who, at=at, annotations=annotations, material=material, certificate=certificate, index=index)
     return Outcome(Verdict.VERIFIED, None, "legacy signature by ECDSA P-256", who, evidence(), proof=shown)
+
+
+def notarized(who: Signer, *, notes: tuple[str, ...] = (), key: str = "", at: datetime | None = None,
+              annotations: Mapping[str, str] | None = None, certificate: str = "") -> Outcome:  # fmt: skip
+    """A verified Notary Project signature by `who`; `key` names the key of the certificate."""
+    signed_with = fingerprint(key or f"made for {who.name}")
+    shown = Proof(
+        material=sole_material(who) or f"spki:{signed_with}",
+        key_fingerprint=signed_with,
+        certificate_fingerprint=certificate,
+        times=(SignedTime(at, "AWS Signer"),) if at is not None else (),
+        annotations=annotations or {},
+    )
+    detail = "notation signature"
+    return Outcome(Verdict.VERIFIED, None, detail, who, evidence(Form.NOTATION), proof=shown, notes=notes)
 
 
 def attested(

@@ -32,7 +32,8 @@ EMPTY_LIST = "an empty list says nothing: leave the field out, or name at least 
 A_NAME = "a name of at most 63 characters, a-z, 0-9 and inner - expected"
 HUB = "'docker.io/*' can never match: repositories of Docker Hub have two segments, such as docker.io/library/nginx"
 A_MOMENT = "a date, 2026-12-01, or a time with its zone, 2026-12-01T08:00:00Z, expected"
-SAYS_NOTHING = "says nothing: trustedKeys, keyless, exemptRegistries or deny expected"
+SAYS_NOTHING = "says nothing: trustedKeys, keyless, signerProfiles, certificates, exemptRegistries or deny expected"
+PROFILE_ARN = "arn:<partition>:signer:<region>:<account>:/signing-profiles/<name>[/<version>]"
 NOT_YET = "not supported by this version"
 ONE_DENIED = "exactly one of digest, image, keyFingerprint, certificateFingerprint and logIndex expected"
 UNCLEAR = "is read as text by some and as another value by others: put it in quotes"
@@ -104,7 +105,10 @@ REFUSED: dict[str, tuple[str, list[tuple[str, str]]]] = {
     ),
     "no key": (
         "  trustedKeys:\n    - name: release #!\n",
-        [("spec.trustedKeys[0].publicKey", "required, and missing: one PEM block, -----BEGIN PUBLIC KEY-----")],
+        [(
+            "spec.trustedKeys[0].publicKey",
+            "required, and missing: one PEM block, -----BEGIN PUBLIC KEY-----; or kms, a key in AWS KMS",
+        )],
     ),
     "not PEM": (
         "  trustedKeys:\n" + key("release", "hello\n", after=" #!"),
@@ -346,14 +350,7 @@ REFUSED: dict[str, tuple[str, list[tuple[str, str]]]] = {
         "  trustedKeys:\n    - name: a\n      publicKey: 5 #!\n",
         [("spec.trustedKeys[0].publicKey", "text expected, found the number 5")],
     ),
-    # of later versions
-    "signerProfiles": ("  signerProfiles: [{name: a, arn: b}] #!\n", [("spec.signerProfiles", NOT_YET)]),
-    "certificates": ("  certificates: [{name: a}] #!\n", [("spec.certificates", NOT_YET)]),
-    "trustStores": (KEYS + "  trustStores: [a] #!\n", [("spec.trustStores", NOT_YET)]),
-    "kms": (
-        "  trustedKeys:\n    - name: a\n      kms: awskms:///alias/x #!\n",
-        [("spec.trustedKeys[0].kms", NOT_YET)],
-    ),
+    # of a later version
     "secret": (
         "  trustedKeys:\n    - name: a\n      secret: {name: x, key: cosign.pub} #!\n",
         [("spec.trustedKeys[0].secret", NOT_YET)],
@@ -377,9 +374,13 @@ REFUSED: dict[str, tuple[str, list[tuple[str, str]]]] = {
         "  deny:\n    - logIndex: true #!\n      reason: x\n",
         [("spec.deny[0].logIndex", "a number from 0 expected, found true")],
     ),
-    "signers of a later version in a rule": (
-        KEYS + "  certificates: [{name: ci}] #!\n  rules:\n    - images: [a.io]\n      signers: [ci, release]\n",
-        [("spec.certificates", NOT_YET)],
+    "a rule that names a signer that is wrong": (
+        KEYS
+        + "  signerProfiles: [{name: ci, arn: x}] #!\n  rules:\n    - images: [a.io]\n      signers: [ci, release]\n",
+        [(
+            "spec.signerProfiles[0].arn",
+            f"an ARN expected, {PROFILE_ARN}, found 'x'",
+        )],
     ),
     # YAML
     "name that stands twice": (

@@ -22,11 +22,15 @@ EXAMPLES = sorted(FOLDER.glob("*.yaml"))
 NOW = datetime(2026, 1, 20, tzinfo=UTC)  # while the exception holds
 
 EXPECTED_FINDINGS = {
+    "aws-signer.yaml": ["tags_allowed"],
     "blocked-and-excepted.yaml": ["tags_allowed"],
     "cluster-add-ons.yaml": [],
     "digest-only.yaml": [],
     "github-attestation.yaml": ["tags_allowed"],
     "keyless.yaml": ["tags_allowed"],
+    "kms.yaml": ["tags_allowed"],
+    "mixed.yaml": ["tags_allowed"],
+    "notary-certificates.yaml": ["tags_allowed"],
     "private-sigstore.yaml": ["tags_allowed"],
     "sbom.yaml": ["tags_allowed"],
     "slsa-provenance.yaml": ["tags_allowed"],
@@ -406,7 +410,8 @@ def test_schema_file_is_current() -> None:
 
 def test_schema_names_every_field_that_is_read_and_no_other() -> None:
     text = json.dumps(schema.json_schema())
-    for field in ("trustedKeys", "keyless", "attestations", "condition", "maxAge", "exemptRegistries", "enforceIn"):
+    for field in ("trustedKeys", "kms", "keyless", "signerProfiles", "certificates", "trustStores", "attestations",
+                  "condition", "maxAge", "exemptRegistries", "enforceIn"):  # fmt: skip
         assert f'"{field}"' in text
-    for field in ("signerProfiles", "kms", "trustStores", "null"):
+    for field in ("secret", "integrity", "null"):
         assert f'"{field}"' not in text

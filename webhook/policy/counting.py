@@ -16,6 +16,8 @@ from webhook.errors import Code, InconclusiveError, RejectedError, quote
 from webhook.evidence.model import Outcome, Proof, Signer, Verdict, failed
 from webhook.policy.decision import Blocked
 from webhook.policy.model import Deny, Rule, TrustPolicy
+from webhook.trust.material import PublicKey
+from webhook.trust.notary.profile import SigningProfile
 
 MAX_AHEAD = timedelta(minutes=5)  # that a clock may go before ours
 _UNITS = (
@@ -63,6 +65,16 @@ def offers(rule: Rule, narrowed: Iterable[Outcome]) -> dict[Signer, set[str]]:
         if outcome.verdict is Verdict.VERIFIED and outcome.proof is not None and outcome.signer in found:
             found[outcome.signer].add(outcome.proof.material)
     return found
+
+
+def sole_material(signer: Signer) -> str:
+    """The material that every signature of `signer` has; empty where only the signature tells."""
+    match signer.material:
+        case PublicKey():
+            return signer.identity
+        case SigningProfile() as profile:
+            return f"profile:{profile.arn.profile}".lower()
+    return ""
 
 
 def match(offered: Mapping[Signer, Iterable[str]]) -> tuple[Signer, ...]:

@@ -80,7 +80,8 @@ class PolicyDecision:
     rule says `onUnavailable: allow`. `counted` names the signers whose material counted; `outcomes` is everything that
     was looked at for the rule, a verified signature that it cannot use as a rejected one. `signers` are those whose
     signature it demands, `attestations` what became of each that it demands. `barred` says of a signer, by name, who
-    blocks its key and why. `loud` is how an admission that is less than a verification must be told.
+    blocks its key and why. `loud` is how an admission that is less than a verification must be told, and `notes` what
+    is wrong with signatures that count all the same, since the policy wants it only told.
     """
 
     policy: TrustPolicy
@@ -99,6 +100,7 @@ class PolicyDecision:
     barred: Mapping[str, str] = field(default_factory=dict)
     loud: str = ""
     attestations: tuple[AttestationLine, ...] = ()
+    notes: tuple[str, ...] = ()  # `ecr: revoked: signing job …`
 
     @property
     def refuses(self) -> bool:

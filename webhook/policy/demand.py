@@ -8,13 +8,13 @@ could not be examined, otherwise it was refused. The mode changes nothing here: 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from webhook.errors import Code
-from webhook.evidence.model import Outcome, Signer, SignerKind, Verdict
-from webhook.policy import attestations, counting, reasons
+from webhook.evidence.model import Form, Outcome, Place, Signer, Verdict
+from webhook.policy import attestations, counting, reasons, remembered
 from webhook.policy.counting import Standing
 from webhook.policy.decision import REFUSED, AttestationLine, Blocked, PolicyDecision, Result, Selection, Weighed
 from webhook.policy.model import Mode, OnUnavailable, Rule
@@ -26,6 +26,9 @@ JUDGED = frozenset(
         Code.UNSUPPORTED,
         Code.MALFORMED,
         Code.SIGNATURE_INVALID,
+        Code.CERT_CHAIN_INVALID,
+        Code.VERIFICATION_PLUGIN_UNAVAILABLE,
+        Code.CRITICAL_ATTRIBUTE_UNPROCESSED,
         Code.UNTRUSTED_MATERIAL,
         Code.TLOG_INVALID,
         Code.TIME_INVALID,
@@ -35,7 +38,19 @@ JUDGED = frozenset(
         Code.BLOCKED,
     }
 )
-KNOWN_IDENTITY = "some certificate"  # which it was is not remembered: it is one material for all identities
+# Of a Notary Project signature that its own certificate made, about this very image: integrity has passed
+INTACT = frozenset(
+    {
+        Code.VERIFICATION_PLUGIN_UNAVAILABLE,
+        Code.CRITICAL_ATTRIBUTE_UNPROCESSED,
+        Code.UNTRUSTED_MATERIAL,
+        Code.IDENTITY_MISMATCH,
+        Code.TIME_INVALID,
+        Code.SIGNATURE_EXPIRED,
+        Code.REVOKED,
+        Code.REVOCATION_UNKNOWN,
+    }
+)
 
 
 def is_met(
@@ -126,13 +141,22 @@ def _is_relevant(outcome: Outcome, signers: frozenset[Signer], attesting: frozen
 def _of_rule(outcome: Outcome, rule: Rule) -> Outcome:
     """Where the rule demands no attestation, or no signature, one that another policy had looked for tells it nothing:
     neither an outage nor tampering there changes what it says."""
-    foreign = (not rule.attestations and reasons.is_attestation(outcome)) or (
-        not counting.needed(rule) and reasons.is_signature(outcome)
+    foreign = (
+        (not rule.attestations and reasons.is_attestation(outcome))
+        or (not counting.needed(rule) and reasons.is_signature(outcome))
+        or (outcome.signer is None and outcome.place in _useless_places(rule))
     )
     if not foreign or outcome.proof is not None:
         return outcome
     detail = "looked at for another rule, which wants another kind of thing"
     return Outcome(Verdict.REJECTED, Code.NO_SIGNATURE, detail, outcome.signer, outcome.evidence, outcome.place)
+
+
+def _useless_places(rule: Rule) -> Collection[Place]:
+    """Where nothing can be that `rule` wants: Notary Project signatures are referrers."""
+    if rule.attestations or not all(signer.kind.is_notation for signer in rule.signers):
+        return ()
+    return Place.SIGNATURE_TAG, Place.ATTESTATION_TAG
 
 
 def _signatures(found: _Found) -> Standing:
@@ -197,30 +221,12 @@ def _unavailable(
             return None
         loud = f"admitted without verification (onUnavailable: allow): {cause.code}"
         return _decision(found, standings, Result.WARNED, cause.code, cause.detail, loud=loud)
-    before = _known(found, known)
+    before = remembered.match(found.rule, found.offered, known, found.blocked)
     if len(before) < counting.needed(found.rule) or not codes <= UNAVAILABLE | JUDGED:
         return None
     loud = f"admitted because {reasons.names(before)} verified it before (onUnavailable: known): {cause.code}"
     detail = f"verified before by {reasons.names(before)}"
     return _decision(found, standings, Result.VERIFIED, None, detail, loud=loud, counted=before)
-
-
-def _known(found: _Found, known: frozenset[str]) -> tuple[Signer, ...]:
-    """The signers that verified now or before. Who they were is known, not what they signed along, when, or with which
-    certificate: where that matters, what was before counts for nothing."""
-    rule, blocked = found.rule, found.blocked
-    if rule.attestations or rule.annotations or rule.max_age is not None:
-        return ()
-    identified = any(materials for s, materials in found.offered.items() if s.kind is SignerKind.KEYLESS)
-    offered = {signer: set(materials) for signer, materials in found.offered.items()}
-    for signer, materials in offered.items():
-        if signer.known_as not in known or blocked.certificates or blocked.log_indices:
-            continue
-        if signer.kind is SignerKind.KEY and signer.fingerprint not in blocked.keys:
-            materials.add(signer.identity)
-        elif signer.kind is SignerKind.KEYLESS and not blocked.keys and not identified:
-            materials.add(KNOWN_IDENTITY)
-    return counting.match(offered)
 
 
 def _refuse(found: _Found, standings: Sequence[Standing]) -> PolicyDecision:
@@ -281,6 +287,8 @@ def _is_tampered(found: _Found) -> bool:
 
 
 def _is_whole(outcome: Outcome, blocked: Blocked) -> bool:
+    if outcome.evidence is not None and outcome.evidence.form is Form.NOTATION and outcome.code in INTACT:
+        return True
     return outcome.proof is not None and counting.blocked_by(outcome, blocked) is None
 
 
@@ -324,7 +332,17 @@ def _decision(
         barred=_barred(found) if found.blocked.keys else {},
         loud=loud,
         attestations=_attestation_lines(rule, standings[1:]),
+        notes=_notes(found) if result is Result.VERIFIED else (),
     )
+
+
+def _notes(found: _Found) -> tuple[str, ...]:
+    """Of each signer that counted, what is wrong with the best of its signatures."""
+    noted: list[str] = []
+    for signer in found.counted:
+        made = [o.notes for o in found.outcomes if o.signer == signer and o.verdict is Verdict.VERIFIED]
+        noted += (f"{signer.name}: {note}" for note in min(made, key=lambda notes: (len(notes), notes), default=()))
+    return tuple(noted)
 
 
 def _attestation_lines(rule: Rule, judged: Sequence[Standing]) -> tuple[AttestationLine, ...]:

@@ -1,9 +1,9 @@
 """A file of TrustPolicy documents, YAML, to the values of `model`, or every mistake in it with its path and line.
 
-`parse` is the only way in. `markup` reads the text, `schema` its fields one by one; `roots`, `signers` and `rules` read
-what they are named after, and here stands what else several fields say together, and the making of the policies. A
-field that a later version judges is refused, never ignored: a policy that loads is enforced to the letter. What is
-allowed but unwise is for `lint` to say.
+`parse` is the only way in. `markup` reads the text, `schema` its fields one by one; `roots`, `stores`, `signers` and
+`rules` read what they are named after, and here stands what else several fields say together, and the making of the
+policies. A field that a later version judges is refused, never ignored: a policy that loads is enforced to the letter.
+What is allowed but unwise is for `lint` to say.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from datetime import datetime, timedelta
 
 from webhook.errors import quote
 from webhook.evidence.model import Signer
-from webhook.policy import registries, roots, rules, signers
+from webhook.policy import notary, registries, roots, rules, signers, stores
 from webhook.policy.model import Deny, Mode, Namespaces, PolicyException, Rule, Tags, TrustPolicy
 from webhook.policy.syntax import markup, models, schema
 from webhook.policy.syntax.fields import found
 from webhook.policy.syntax.mistakes import Mistake, Mistakes, Path, PolicyErrors, show_path
 from webhook.policy.syntax.sheet import SIGNERS, Sheet
+from webhook.trust.notary.stores import TrustStore
 from webhook.trust.root import RootSource
 
 __all__ = ["LONGEST_EXCEPTION", "Mistake", "PolicyErrors", "parse"]
@@ -51,6 +52,7 @@ class _Demands:
     """Whole where the document has no mistake."""
 
     trust_roots: tuple[RootSource, ...] = ()
+    trust_stores: tuple[TrustStore, ...] = ()
     signers: tuple[Signer, ...] = ()
     rules: tuple[Rule, ...] = ()
 
@@ -66,10 +68,10 @@ def _read(sheet: Sheet) -> _Demands:
         if not sheet.mistakes.at(path):
             sheet.mistakes.add(path, message)
     _check_contents(sheet)
-    known = roots.read(sheet)
-    own = signers.read(sheet, known)
+    known_roots, known_stores = roots.read(sheet), stores.read(sheet)
+    own = signers.read(sheet, known_roots, known_stores)
     _check_exempt(sheet)
-    demands = _Demands(known.own, own, rules.read(sheet, own))
+    demands = _Demands(known_roots.own, known_stores.own, own, rules.read(sheet, own))
     _check_deny(sheet)
     _check_exceptions(sheet)
     _check_enforce_in(sheet)
@@ -80,7 +82,7 @@ def _check_contents(sheet: Sheet) -> None:
     spec = sheet.value.get("spec") if isinstance(sheet.value, dict) else None
     telling = (*SIGNERS, "exemptRegistries", "unsafeExemptRegistries", "deny")
     if isinstance(spec, dict) and not any(field in spec for field in telling):
-        sheet.mistakes.add(sheet.path("spec"), "says nothing: trustedKeys, keyless, exemptRegistries or deny expected")
+        sheet.mistakes.add(sheet.path("spec"), f"says nothing: {', '.join(SIGNERS)}, exemptRegistries or deny expected")
 
 
 def _check_exempt(sheet: Sheet) -> None:
@@ -158,6 +160,8 @@ def _policy(sheet: Sheet, demands: _Demands, origin: str) -> TrustPolicy:
         tags=Tags(spec.tags),
         tampered=Mode.ENFORCE if spec.tampered == "deny" else Mode.WARN,
         trust_roots=demands.trust_roots,
+        trust_stores=demands.trust_stores,
+        idle_overrides=notary.idle_overrides(sheet),
         lines={show_path(path): mark[0] for path, mark in sheet.mistakes.marks.items() if path[:1] == sheet.path()},
     )
 

@@ -2,7 +2,8 @@
 
 Findings never change a decision, and are said only where they are certain: what a pattern covers is told from its
 parsed parts, and where two globs might or might not meet, only their literal ends are compared. What is found about
-signers and demands is `lint_demands`'; mistakes, which keep a policy from loading, are for `document`.
+signers and demands is `lint_demands`', about Notary Project signatures `lint_notary`'s; mistakes, which keep a policy
+from loading, are for `document`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from fnmatch import fnmatchcase
 from itertools import permutations
 
 from webhook.oci.reference import Pattern
-from webhook.policy import lint_demands, registries
+from webhook.policy import lint_demands, lint_notary, registries
 from webhook.policy.finding import Finding, FindingCode, found
 from webhook.policy.model import Mode, Namespaces, PolicySet, Tags, TrustPolicy
 
@@ -31,6 +32,7 @@ def lint(policies: PolicySet, *, now: datetime) -> tuple[Finding, ...]:
         findings += _patterns(policy)
         findings += _rules(policy, policies.baseline)
         findings += lint_demands.lint(policy, policies.policies)
+        findings += lint_notary.lint(policy, now=now)
         findings += _exceptions(policy, now)
         findings += _modes(policy)
     findings += _different_exemptions(policies)

@@ -16,6 +16,8 @@ from webhook.policy.finding import Finding, FindingCode, found
 from webhook.policy.model import AttestationDemand, Pick, Rule, TrustPolicy
 from webhook.trust import expression, openness
 from webhook.trust.identity import Identity
+from webhook.trust.notary.levels import CertificateRule, VerifyTimestamp
+from webhook.trust.notary.stores import StoreKind
 
 
 def lint(policy: TrustPolicy, policies: Sequence[TrustPolicy]) -> Iterator[Finding]:
@@ -30,7 +32,7 @@ def lint(policy: TrustPolicy, policies: Sequence[TrustPolicy]) -> Iterator[Findi
 def _signers(policy: TrustPolicy, denied: Mapping[str, str]) -> Iterator[Finding]:
     named = {signer.name for rule in policy.rules for signer in _all_signers(rule)}
     default_decides = not any(_is_everything(pattern) for rule in policy.rules for pattern in rule.images)
-    for path, signer in _paths(policy):
+    for path, signer in paths(policy):
         if signer.name not in named and not default_decides:
             message = f"no rule names {signer.name}, and the rules cover every image: its signatures count for nothing"
             yield found(policy, path, FindingCode.UNUSED_SIGNER, message)
@@ -48,11 +50,19 @@ def _all_signers(rule: Rule) -> Iterator[Signer]:
         yield from demand.signers
 
 
-def _paths(policy: TrustPolicy) -> Iterator[tuple[str, Signer]]:
-    """`signers` holds two lists of the document, one after the other."""
-    for field, kind in (("trustedKeys", SignerKind.KEY), ("keyless", SignerKind.KEYLESS)):
+def paths(policy: TrustPolicy) -> Iterator[tuple[str, Signer]]:
+    """Each signer, and where it stands: `signers` holds several lists of the document, one after the other."""
+    for field, kind in _FIELDS.items():
         listed = [signer for signer in policy.signers if signer.kind is kind]
         yield from ((f"spec.{field}[{index}]", signer) for index, signer in enumerate(listed))
+
+
+_FIELDS = {
+    "trustedKeys": SignerKind.KEY,
+    "keyless": SignerKind.KEYLESS,
+    "signerProfiles": SignerKind.PROFILE,
+    "certificates": SignerKind.CERTIFICATE,
+}
 
 
 def _is_everything(pattern: Pattern) -> bool:
@@ -134,22 +144,40 @@ def _unmet(
 
 
 def _age(policy: TrustPolicy, path: str, signers: Iterable[Signer], age: timedelta | None) -> Iterator[Finding]:
-    signers = tuple(signers)
-    without = [signer for signer in signers if signer.kind is SignerKind.KEY and not signer.require_log]
-    if age is not None and without:
-        message = (
-            f"an age needs a log entry or a timestamp, which nothing demands of {_names(without)}: requireLog does"
-        )
-        yield found(policy, f"{path}.maxAge", FindingCode.AGE_WITHOUT_LOG, message)
-    elif age is not None:
-        yield from _renewable(policy, f"{path}.maxAge", signers)
+    if age is None:
+        return
+    signers, path = tuple(signers), f"{path}.maxAge"
+    unlogged = [signer for signer in signers if signer.kind is SignerKind.KEY and not signer.require_log]
+    unstamped = [signer for signer in signers if _signs_itself(signer) and not _is_stamped(signer)]
+    if unlogged:
+        message = f"an age needs a log entry or a timestamp, which nothing demands of {_names(unlogged)}"
+        yield found(policy, path, FindingCode.AGE_WITHOUT_LOG, f"{message}: requireLog does")
+    if unstamped:
+        message = f"an age needs a timestamp, which is not demanded of all signatures of {_names(unstamped)}"
+        yield found(policy, path, FindingCode.AGE_WITHOUT_TIMESTAMP, f"{message}: timestamp, with verify: always, does")
+    if not unlogged and not unstamped:
+        yield from _renewable(policy, path, signers)
+
+
+def _signs_itself(signer: Signer) -> bool:
+    """A certificate of the signer's own; a signing authority, as AWS Signer is, says when it signed."""
+    material = signer.material
+    return isinstance(material, CertificateRule) and any(store.kind is StoreKind.CA for store in material.stores)
+
+
+def _is_stamped(signer: Signer) -> bool:
+    material = signer.material
+    if not isinstance(material, CertificateRule):
+        return False
+    return bool(material.timestamp_stores) and material.verify_timestamp is VerifyTimestamp.ALWAYS
 
 
 def _renewable(policy: TrustPolicy, path: str, signers: Iterable[Signer]) -> Iterator[Finding]:
-    """A certificate ends minutes after it was issued; nothing ends what a key has signed."""
-    keys = [signer for signer in signers if signer.kind is SignerKind.KEY]
-    if keys:
-        message = f"an old signature by {_names(keys)} can be logged or stamped anew, and is young then"
+    """A keyless certificate ends minutes after it was issued; nothing ends what a key has signed, and years may go by
+    until that happens to another certificate."""
+    lasting = [signer for signer in signers if signer.kind is SignerKind.KEY or _signs_itself(signer)]
+    if lasting:
+        message = f"an old signature by {_names(lasting)} can be logged or stamped anew, and is young then"
         yield found(policy, path, FindingCode.RENEWABLE_AGE, message)
 
 

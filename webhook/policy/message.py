@@ -34,10 +34,16 @@ REMEDIES: Mapping[Code, str] = {
     Code.UNSUPPORTED: "sign this digest in a form that is supported and retry",
     Code.LIMIT_EXCEEDED: "remove signatures that nobody needs and retry",
     Code.SIGNATURE_INVALID: "sign this digest with a key that is trusted and retry",
-    Code.UNTRUSTED_MATERIAL: "sign this digest with a certificate that the trust root vouches for and retry",
+    Code.CERT_CHAIN_INVALID: "sign this digest with certificates that are made for signing and retry",
+    Code.UNTRUSTED_MATERIAL: "sign this digest with a certificate that the policy's trust root or store has and retry",
     Code.TLOG_INVALID: "sign this digest again, so that a trusted log has it, and retry",
     Code.TLOG_ENTRY_MISMATCH: "do not run this image before its signature was looked into",
     Code.TIME_INVALID: "sign or attest this digest again and retry",
+    Code.SIGNATURE_EXPIRED: "sign this digest again and retry",
+    Code.REVOKED: "find out why it was revoked, then sign this digest anew or use another image",
+    Code.REVOCATION_UNKNOWN: "retry when it can be asked what was revoked",
+    Code.CRITICAL_ATTRIBUTE_UNPROCESSED: "sign this digest without attributes that the webhook does not know and retry",
+    Code.VERIFICATION_PLUGIN_UNAVAILABLE: "sign this digest so that it needs no plugin but AWS Signer's and retry",
     Code.IDENTITY_MISMATCH: "sign this digest by an identity that is trusted and retry",
     Code.SUBJECT_MISMATCH: "sign this digest itself and retry",
     Code.CLAIM_MISMATCH: "sign or attest what the policy asks for and retry",
@@ -45,6 +51,7 @@ REMEDIES: Mapping[Code, str] = {
     Code.CROSSCHECK_DISAGREEMENT: "do not run this image before its signature was looked into",
     Code.NOT_ENOUGH_SIGNERS: "have the missing signers sign this digest and retry",
     Code.IMAGE_NOT_FOUND: "correct the reference, or push the image, and retry",
+    Code.NOT_CACHED: "let the pull-through cache fetch this image and retry",
     Code.ACCESS_DENIED: "let the webhook read this repository and retry",
     Code.RATE_LIMITED: "retry later",
     Code.REGISTRY_UNAVAILABLE: "retry when the registry answers",
@@ -68,6 +75,8 @@ RETRY_SECONDS: Mapping[Code, int] = {
     Code.RATE_LIMITED: 2,
     Code.OVERLOADED: 2,
     Code.TRUST_UNAVAILABLE: 2,
+    Code.REVOCATION_UNKNOWN: 5,  # for so long nobody is asked again
+    Code.NOT_CACHED: 5,  # the cache fetches it meanwhile
 }
 MISSING_ATTESTATION = "attach the attestation that is missing to this digest and retry"
 _KINDS = {

@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from webhook.evidence.model import Signer
 from webhook.oci.reference import Digest, Pattern
 from webhook.policy.condition import Condition
+from webhook.trust.notary.stores import TrustStore
 from webhook.trust.root import RootSource
 
 # cosign, `--type` of `cosign attest`: names of predicate types; of several for one, the one to be told comes first
@@ -125,7 +126,7 @@ class TrustPolicy:
 
     `default` is what decides where no rule's images match; `None` where the policy has no signers: it is then silent
     on every image that is not exempt. `origin` is where it was read: a file's name, and the line it starts on.
-    `trust_roots` are those that it lists itself, whether or not a signer names them.
+    `trust_roots` and `trust_stores` are those that it lists itself, whether or not a signer names them.
     """
 
     name: str
@@ -145,6 +146,8 @@ class TrustPolicy:
     tampered: Mode  # `enforce`: evidence that proves tampering denies even in a warn policy; `warn`: it does not
     lines: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)  # of each path: `spec.rules[0]`
     trust_roots: tuple[RootSource, ...] = ()
+    trust_stores: tuple[TrustStore, ...] = ()
+    idle_overrides: tuple[str, ...] = ()  # paths of those that say what their level does anyway
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,11 +25,16 @@ RANK: Mapping[Code, int] = {
             Code.MALFORMED,
             Code.LIMIT_EXCEEDED,
             Code.SIGNATURE_INVALID,
+            Code.CERT_CHAIN_INVALID,
+            Code.VERIFICATION_PLUGIN_UNAVAILABLE,
+            Code.CRITICAL_ATTRIBUTE_UNPROCESSED,
             Code.UNTRUSTED_MATERIAL,
             Code.TIME_INVALID,
             Code.TLOG_INVALID,
             Code.TLOG_ENTRY_MISMATCH,
             Code.IDENTITY_MISMATCH,
+            Code.SIGNATURE_EXPIRED,
+            Code.REVOKED,
             Code.CLAIM_MISMATCH,
             Code.CONDITION_ERROR,
             Code.SUBJECT_MISMATCH,
@@ -43,8 +48,10 @@ RANK: Mapping[Code, int] = {
             Code.DEADLINE_EXCEEDED,
             Code.RATE_LIMITED,
             Code.REGISTRY_UNAVAILABLE,
+            Code.REVOCATION_UNKNOWN,
             Code.TRUST_UNAVAILABLE,
             Code.INTERNAL_ERROR,
+            Code.NOT_CACHED,
             Code.ACCESS_DENIED,
             Code.POLICY_UNAVAILABLE,
             # What makes every other reason beside the point.
@@ -60,6 +67,8 @@ NOT_EXAMINED = Outcome(Verdict.INCONCLUSIVE, Code.INTERNAL_ERROR, "the image was
 NOT_FOUND: Mapping[SignerKind, str] = {
     SignerKind.KEY: "nothing signed with this key was found for this digest",
     SignerKind.KEYLESS: "nothing signed by this identity was found for this digest",
+    SignerKind.PROFILE: "nothing signed with this profile was found for this digest",
+    SignerKind.CERTIFICATE: "no Notary Project signature was found for this digest",
 }
 _SHORT_TYPES = {uri: name for name, uri in reversed(tuple(PREDICATE_TYPES.items()))}
 
@@ -122,7 +131,7 @@ def is_signature(outcome: Outcome) -> bool:
     """It is of evidence that can only be a signature, or of the tag that holds nothing else."""
     if outcome.evidence is None:
         return outcome.place is Place.SIGNATURE_TAG
-    return outcome.evidence.form is Form.LEGACY
+    return outcome.evidence.form in (Form.LEGACY, Form.NOTATION)
 
 
 def most_telling(outcomes: Iterable[Outcome]) -> Outcome | None:
@@ -171,9 +180,9 @@ def _counted(telling: Outcome, outcomes: Sequence[Outcome]) -> str:
     # By the piece of evidence: it was held against each name under which a policy knows the same key.
     pieces = {id(o.evidence): o.code for o in outcomes if o.evidence is not None and o.verdict is Verdict.REJECTED}
     counts, total = Counter(pieces.values()), len(pieces)
-    kind = "cosign signature" if all(_is_signature(o) for o in outcomes) else "signature or attestation"
+    kind = _kind({o.evidence.form for o in outcomes if o.evidence is not None})
     found = f"{total} {kind if total == 1 else kind.replace(' or ', 's or ') + 's'} found"
-    if set(counts) == {Code.SIGNATURE_INVALID}:
+    if set(counts) == {Code.SIGNATURE_INVALID} and kind != _NOTATION:
         _, mark, hint = telling.detail.partition("; ")
         key = " with this key" if telling.signer is None or telling.signer.kind is SignerKind.KEY else ""
         return f"{found}, {'none verifies' if total > 1 else 'it does not verify'}{key}{mark}{hint}"
@@ -183,8 +192,15 @@ def _counted(telling: Outcome, outcomes: Sequence[Outcome]) -> str:
     return f"{found}: {listed}: {telling.detail}"
 
 
-def _is_signature(outcome: Outcome) -> bool:
-    return outcome.evidence is None or outcome.evidence.form is not Form.DSSE
+_NOTATION = "Notary Project signature"
+
+
+def _kind(forms: set[Form]) -> str:
+    if Form.DSSE in forms:
+        return "signature or attestation"
+    if Form.NOTATION not in forms:
+        return "cosign signature"
+    return _NOTATION if forms == {Form.NOTATION} else "signature"
 
 
 def worst_first(decisions: Iterable[PolicyDecision]) -> list[PolicyDecision]:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from webhook.errors import MalformedError, quote
 from webhook.evidence.model import Signer
 from webhook.oci.reference import Pattern
-from webhook.policy import condition, registries, signers
+from webhook.policy import condition, counting, notary, registries, signers
 from webhook.policy.condition import Condition
 from webhook.policy.model import AttestationDemand, OnUnavailable, Pick, Rule
 from webhook.policy.syntax import models
 from webhook.policy.syntax.mistakes import Path, show_path
-from webhook.policy.syntax.sheet import SIGNERS, Sheet
+from webhook.policy.syntax.sheet import NOTATION_SIGNERS, SIGNERS, Sheet
 
 
 def read(sheet: Sheet, found: Sequence[Signer]) -> tuple[Rule, ...]:
@@ -25,7 +25,8 @@ def read(sheet: Sheet, found: Sequence[Signer]) -> tuple[Rule, ...]:
     if sheet.spec("rules") is not None and not any(sheet.spec(field) is not None for field in SIGNERS):
         sheet.mistakes.add(sheet.path("spec", "rules"), "rules need signers, and this policy has none")
         names = set()
-    scope = _Scope(sheet, {signer.name: signer for signer in found}, names)
+    notation = {name for field in NOTATION_SIGNERS for _, name in sheet.names(field)}
+    scope = _Scope(sheet, {signer.name: signer for signer in found}, names, names & notation)
     rules: list[Rule] = []
     elsewhere: list[str] = []
     for path, entry in sheet.entries("rules", models.Rule):
@@ -60,11 +61,13 @@ def check_pattern(sheet: Sheet, path: Path, pattern: Pattern, problem: str = "")
 
 @dataclass(frozen=True, slots=True)
 class _Scope:
-    """`signers` are those that are right, by name; `names` are all, and none where there cannot be rules at all."""
+    """`signers` are those that are right, by name; `names` are all, and none where there cannot be rules at all;
+    `notation` are those of them who make Notary Project signatures."""
 
     sheet: Sheet
     signers: Mapping[str, Signer]
     names: set[str]
+    notation: set[str]
 
     def add(self, path: Path, message: str) -> None:
         self.sheet.mistakes.add(path, message)
@@ -77,15 +80,44 @@ def _check_rule(scope: _Scope, path: Path, entry: models.Rule) -> None:
     _check_names(scope, path, entry.signers)
     if entry.require == "none":
         _check_no_signature(scope, path, entry)
-    available = len(set(entry.signers)) or len(scope.names)
-    if isinstance(entry.require, int) and scope.names and entry.require > available:
-        scope.add((*path, "require"), f"can never be met: {entry.require} of {available} signers")
+    _check_number(scope, path, entry)
+    _check_annotations(scope, path, entry)
     _check_unavailable(scope, path, entry)
     for index, attestation in enumerate(entry.attestations):
         where = (*path, "attestations", index)
         _check_names(scope, where, attestation.signers)
+        _check_attesting(scope, where, attestation.signers)
         if attestation.time_field is not None and attestation.max_age is None:
             scope.add((*where, "timeField"), "means nothing without maxAge: it is the time that the age counts from")
+
+
+def _check_number(scope: _Scope, path: Path, entry: models.Rule) -> None:
+    available = len(set(entry.signers)) or len(scope.names)
+    chosen = set(scope.chosen(entry.signers))
+    distinct = len(dict.fromkeys(counting.sole_material(signer) or signer.name for signer in chosen))
+    versions = len(chosen) - distinct  # that are no signers of their own
+    needed = _needed(entry.require, available)
+    if scope.names and needed > available - versions:
+        of_one = ", since all versions of one profile are one signer" if versions else ""
+        scope.add((*path, "require"), f"can never be met: {needed} of {available - versions} signers{of_one}")
+
+
+def _check_annotations(scope: _Scope, path: Path, entry: models.Rule) -> None:
+    """Notary Project, signature specification, payload: nobody signs names with the prefix that it keeps for itself."""
+    named = set(entry.signers) or scope.names
+    for name in entry.annotations:
+        if named and named <= scope.notation and name.startswith(notary.RESERVED_PREFIX):
+            message = f"can never be met: names that begin with {notary.RESERVED_PREFIX} are no user's to sign"
+            scope.add((*path, "annotations", name), message)
+
+
+def _check_attesting(scope: _Scope, path: Path, names: Sequence[str]) -> None:
+    only = "attestations are made with keys and identities, not as Notary Project signatures"
+    for index, name in enumerate(names):
+        if name in scope.notation:
+            scope.add((*path, "signers", index), f"{only}, which is how {quote(name, max_chars=80)} signs")
+    if not names and scope.names and scope.names == scope.notation:
+        scope.add(path, f"can never be met: {only}, and this policy has no others")
 
 
 def _check_names(scope: _Scope, path: Path, names: Sequence[str]) -> None:
@@ -171,7 +203,7 @@ def _demand(scope: _Scope, path: Path, entry: models.Attestation) -> Attestation
     return AttestationDemand(
         label=show_path(path).removeprefix("spec."),
         predicate_type=entry.predicate_type,
-        signers=scope.chosen(entry.signers),
+        signers=tuple(signer for signer in scope.chosen(entry.signers) if not signer.kind.is_notation),
         condition=_condition(scope, path, entry.condition),
         pick=Pick(entry.pick) if entry.pick is not None else by_age,
         max_age=entry.max_age,

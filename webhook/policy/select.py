@@ -49,7 +49,8 @@ def wants(selections: Iterable[Selection]) -> Wants:
     """What has to be looked for, so that all rules of `selections` can be judged."""
     rules = list(_rules(selections))
     return Wants(
-        signatures=any(rule.needed > 0 or not rule.attestations for rule in rules),
+        signatures=any(_wants_signature(rule, notation=False) for rule in rules),
+        notation=any(_wants_signature(rule, notation=True) for rule in rules),
         predicates=frozenset(demand.predicate_type for rule in rules for demand in rule.attestations),
     )
 
@@ -57,6 +58,11 @@ def wants(selections: Iterable[Selection]) -> Wants:
 def signers(selections: Iterable[Selection]) -> tuple[Signer, ...]:
     """Each signer of any demand once, of signatures and of attestations, in the policies' order."""
     return tuple(dict.fromkeys(signer for rule in _rules(selections) for signer in _signers(rule)))
+
+
+def _wants_signature(rule: Rule, *, notation: bool) -> bool:
+    signed = rule.needed > 0 or not rule.attestations
+    return signed and any(signer.kind.is_notation is notation for signer in rule.signers)
 
 
 def _rules(selections: Iterable[Selection]) -> Iterator[Rule]:

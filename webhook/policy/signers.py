@@ -1,37 +1,40 @@
-"""The signers of a policy document, keys and identities: made when the policy loads, or what is wrong with them.
+"""The signers of a policy document: made when the policy loads, or what is wrong with them.
 
-Each has a name of its own and is somebody of its own: the same key, or the same rule about identities, under two names
-could be counted twice, and is refused.
+Keys and identities, whose signatures are cosign's, are read here, the others in `notary`. Each has a name of its own
+and is somebody of its own: the same key, profile or rule under two names could be counted twice, and is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
 from webhook.errors import MalformedError, quote
 from webhook.evidence.model import Signer, SignerKind
-from webhook.policy import roots
+from webhook.policy import notary, roots
 from webhook.policy.roots import Roots
+from webhook.policy.stores import Stores
 from webhook.policy.syntax import models
 from webhook.policy.syntax.mistakes import Path
 from webhook.policy.syntax.sheet import SIGNERS, Sheet
-from webhook.trust import material
+from webhook.trust import kms, material
 from webhook.trust.identity import Identity, IdentityError
+from webhook.trust.kms import KMSKey
 from webhook.trust.material import Hash, Padding, PublicKey
-from webhook.trust.root import RootSource
+from webhook.trust.notary.levels import CertificateRule
+from webhook.trust.notary.profile import SigningProfile
 
 
-def read(sheet: Sheet, known: Roots) -> tuple[Signer, ...]:
+def read(sheet: Sheet, known: Roots, stores: Stores) -> tuple[Signer, ...]:
     """Those signers of the document that are right, in its order; what is wrong goes to its mistakes."""
-    found = [*_keys(sheet, known), *_identities(sheet, known)]
+    found = [*_keys(sheet, known), *_identities(sheet, known), *notary.read(sheet, stores)]
     _check_names(sheet)
     _check_materials(sheet, found)
     return tuple(signer for _, signer in found)
 
 
 def names(sheet: Sheet) -> set[str]:
-    """The names of all signers, right or not, and of a later version's."""
+    """The names of all signers, right or not."""
     return {name for field in SIGNERS for _, name in sheet.names(field)}
 
 
@@ -45,15 +48,19 @@ def _keys(sheet: Sheet, known: Roots) -> Iterator[tuple[Path, Signer]]:
             yield path, Signer(entry.name, SignerKind.KEY, key, source, entry.require_log)
 
 
-def _key(sheet: Sheet, path: Path, entry: models.TrustedKey) -> PublicKey | None:
+def _key(sheet: Sheet, path: Path, entry: models.TrustedKey) -> PublicKey | KMSKey | None:
+    if entry.public_key is not None and entry.kms is not None:
+        sheet.mistakes.add(path, "exactly one of publicKey and kms expected, found both")
+        return None
+    if entry.kms is not None:
+        return _kms_key(sheet, path, entry, entry.kms)
     if entry.public_key is None:
-        sheet.mistakes.add((*path, "publicKey"), "required, and missing: one PEM block, -----BEGIN PUBLIC KEY-----")
+        message = "required, and missing: one PEM block, -----BEGIN PUBLIC KEY-----; or kms, a key in AWS KMS"
+        sheet.mistakes.add((*path, "publicKey"), message)
         return None
     try:
         key = material.parse_public_key(
-            entry.public_key,
-            hash=Hash(entry.hash) if entry.hash is not None else None,
-            padding=Padding(entry.padding) if entry.padding is not None else Padding.PKCS1V15,
+            entry.public_key, hash=_hash(entry), padding=_padding(entry) or Padding.PKCS1V15
         )
     except MalformedError as error:
         sheet.mistakes.add((*path, "publicKey"), error.detail.removeprefix("public key: "))
@@ -61,6 +68,22 @@ def _key(sheet: Sheet, path: Path, entry: models.TrustedKey) -> PublicKey | None
     if entry.padding is not None and not key.algorithm.startswith("RSA "):
         sheet.mistakes.add((*path, "padding"), f"for RSA keys only, and this is {key.algorithm}")
     return key
+
+
+def _kms_key(sheet: Sheet, path: Path, entry: models.TrustedKey, uri: str) -> KMSKey | None:
+    try:
+        return kms.parse(uri, hash=_hash(entry), padding=_padding(entry))
+    except MalformedError as error:
+        sheet.mistakes.add((*path, "kms"), error.detail)
+        return None
+
+
+def _hash(entry: models.TrustedKey) -> Hash | None:
+    return Hash(entry.hash) if entry.hash is not None else None
+
+
+def _padding(entry: models.TrustedKey) -> Padding | None:
+    return Padding(entry.padding) if entry.padding is not None else None
 
 
 def _identities(sheet: Sheet, known: Roots) -> Iterator[tuple[Path, Signer]]:
@@ -103,13 +126,39 @@ def _check_names(sheet: Sheet) -> None:
 
 
 def _check_materials(sheet: Sheet, found: Iterable[tuple[Path, Signer]]) -> None:
-    seen: dict[tuple[str, RootSource | None], tuple[str, Path]] = {}
+    seen: dict[tuple[object, ...], tuple[str, Path]] = {}
     for path, signer in found:
-        # One key is one signer, whatever vouches for it; an identity is somebody else under another root
-        is_key = signer.kind is SignerKind.KEY
-        what, key = "key" if is_key else "identity", (signer.identity, None if is_key else signer.trust_root)
+        field, what = _FIELDS[type(signer.material)]
+        key = (what, *_somebody(signer))
         if key in seen:
             name, first = seen[key]
             message = f"the same {what} as {name} in line {sheet.line(first)}: one {what} is one signer"
-            sheet.mistakes.add((*path, "publicKey") if is_key else path, message)
+            sheet.mistakes.add((*path, field) if field else path, message)
         seen.setdefault(key, (signer.name, path))
+
+
+_FIELDS: Mapping[type, tuple[str, str]] = {
+    PublicKey: ("publicKey", "key"),
+    KMSKey: ("kms", "key"),
+    Identity: ("", "identity"),
+    SigningProfile: ("arn", "profile"),
+    CertificateRule: ("", "rule about certificates"),
+}
+
+
+def _somebody(signer: Signer) -> tuple[object, ...]:
+    """Who that is, whatever is demanded of a signature besides."""
+    match signer.material:
+        case PublicKey() as key:
+            return (key.fingerprint,)
+        case KMSKey() as key:
+            return (key.endpoint, key.key_id)
+        case Identity():  # somebody else under another root
+            return signer.identity, signer.trust_root
+        case SigningProfile() as profile:
+            return (str(profile.arn).lower(),)
+        case CertificateRule() as rule:  # which may hold one repository to another level than the rest
+            held = frozenset((store.kind, der) for store in rule.stores for der in store.certificates)
+            clocks = frozenset(der for store in rule.timestamp_stores for der in store.certificates)
+            subjects = frozenset(frozenset(one.pairs) for one in rule.subjects)
+            return held, subjects, rule.actions, clocks, rule.verify_timestamp

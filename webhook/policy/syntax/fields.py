@@ -22,6 +22,7 @@ from webhook.evidence.model import SIGN_PREDICATE
 from webhook.oci import reference
 from webhook.oci.reference import Digest, Pattern
 from webhook.policy.model import PREDICATE_TYPES
+from webhook.trust.notary.levels import Level
 from webhook.trust.root import PLAIN_NAME
 
 MAX_LINE_CHARS = 200
@@ -200,7 +201,16 @@ def _require(value: object) -> str | int:
     _refuse(f"any, all, none or a number from 1 expected, found {found(value)}")
 
 
+def _level(value: object) -> str:
+    if value == "skip":
+        _refuse("skip would verify nothing: list what needs no signature under exemptRegistries")
+    if not isinstance(value, str) or value not in _LEVELS:
+        _refuse(f"strict, permissive or audit expected, found {found(value)}")
+    return value
+
+
 MAX_NAME_CHARS = 63
+_LEVELS = tuple(level.value for level in Level if level is not Level.SKIP)
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)  # RFC 1123 2.1, as Kubernetes names namespaces
 _GLOB = re.compile(r"[a-z0-9*?]([a-z0-9*?-]{0,125}[a-z0-9*?])?", re.ASCII)
 _FINGERPRINT = re.compile(r"(?:sha256:)?([0-9a-f]{64})", re.ASCII)
@@ -248,4 +258,5 @@ Require = Annotated[
     PlainValidator(_require),
     WithJsonSchema({"oneOf": [{"enum": ["any", "all", "none"]}, {"type": "integer", "minimum": 1}]}),
 ]
+LevelName = Annotated[str, PlainValidator(_level), WithJsonSchema({"enum": list(_LEVELS)})]
 Unavailable = Literal["deny", "known", "allow"]

@@ -237,7 +237,8 @@ def _scalar(event: yaml.ScalarEvent) -> tuple[Value, str]:
         return _BOOLEANS[text], ""
     if _DECIMAL.fullmatch(text):
         return int(text), ""
-    if tag in _TEXT and not _OTHERS_READ.fullmatch(text):
+    # `revocation: off` means the same in both readings; a field that takes no text refuses it
+    if text == "off" or (tag in _TEXT and not _OTHERS_READ.fullmatch(text)):
         return text, ""
     return text, f"{quote(text)} is read as text by some and as another value by others: put it in quotes"
 

@@ -20,6 +20,7 @@ from webhook.policy.syntax.fields import (
     ImageDigest,
     ImagePattern,
     KeyFingerprint,
+    LevelName,
     Line,
     LogIndex,
     Mirror,
@@ -35,6 +36,10 @@ from webhook.policy.syntax.fields import (
 
 MAX_KEYLESS = 200  # each costs a millisecond to read, and one comparison with every certificate
 MAX_TRUST_ROOTS = 16
+MAX_PROFILES = 200  # as many as of identities: each is one comparison with every envelope
+MAX_CERTIFICATE_RULES = 100
+MAX_SUBJECTS = 100  # Notary Project, trust policy: of one statement
+MAX_TRUST_STORES = 64
 MAX_ANNOTATIONS = 32
 MAX_ATTESTATIONS = 16
 
@@ -61,9 +66,14 @@ class Namespaces(_Fields):
 
 
 class TrustedKey(_Fields):
-    model_config = ConfigDict(json_schema_extra={"required": ["name", "publicKey"]})
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["name", field]} for field in ("publicKey", "kms")]}
+    )
     name: Name = Field(description="The signer's name, for rules and messages.")
     public_key: str | None = Field(default=None, description="One PEM block, -----BEGIN PUBLIC KEY-----.")
+    kms: Text | None = Field(
+        default=None, description="A key in AWS KMS: awskms:/// and its ARN, its id, or an alias, as cosign takes it."
+    )
     hash: Literal["sha256", "sha384", "sha512"] | None = Field(
         default=None, description="The only hash to verify with; by default the usual ones for the kind of key."
     )
@@ -123,6 +133,85 @@ class Keyless(_Fields):
     )
 
 
+class SignerProfile(_Fields):
+    name: Name = Field(description="The signer's name, for rules and messages.")
+    arn: Text = Field(
+        description="The ARN of a signing profile of AWS Signer; with its version, that version only.",
+        examples=["arn:aws:signer:us-west-2:111122223333:/signing-profiles/ecr_profile"],
+    )
+    revocation: Literal["enforce", "warn", "off"] = Field(
+        default="enforce",
+        description="Whether AWS Signer is asked if it revoked the signature, and whether that refuses or only warns.",
+    )
+    trust_store: Name | None = Field(
+        default=None,
+        description="The trust store, of the type signingAuthority, that vouches for AWS Signer; by default the "
+        "built-in one of the ARN's partition.",
+    )
+
+
+class Override(_Fields):
+    authenticity: Literal["enforce", "log"] | None = Field(
+        default=None, description="Whether another certificate, or another subject, refuses."
+    )
+    authentic_timestamp: Literal["enforce", "log"] | None = Field(
+        default=None, description="Whether a signing time outside the certificates' validity refuses."
+    )
+    expiry: Literal["enforce", "log"] | None = Field(
+        default=None, description="Whether a signature that its signer let expire is refused."
+    )
+    revocation: Literal["enforce", "log", "skip"] | None = Field(
+        default=None, description="Whether a revoked certificate refuses; skip: nobody is asked."
+    )
+
+
+class Timestamp(_Fields):
+    trust_store: Name = Field(description="The trust store, of the type tsa, of the timestamp authorities.")
+    verify: Literal["always", "afterCertExpiry"] = Field(
+        default="always",
+        description="Whether a countersignature is demanded always, or once a certificate has ended.",
+    )
+
+
+class CertificateRule(_Fields):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["subjects"]},
+                {"required": ["unsafeAnySubject"], "properties": {"unsafeAnySubject": {"const": True}}},
+            ]
+        }
+    )
+    name: Name = Field(description="The signer's name, for rules and messages.")
+    trust_store: Name = Field(
+        description="The trust store, of the type ca or signingAuthority, that vouches for the certificates."
+    )
+    subjects: list[Text] = Field(
+        default=[],
+        min_length=1,
+        max_length=MAX_SUBJECTS,
+        description="What the subject of the certificate must contain, any one of them: C=US, ST=WA, O=example.com.",
+    )
+    unsafe_any_subject: bool = Field(
+        default=False, description="true: whoever has a certificate of the trust store may sign."
+    )
+    level: LevelName = Field(default="strict", description="Which failed checks refuse a signature.")
+    override: Override | None = Field(default=None, description="Checks that this level should treat otherwise.")
+    timestamp: Timestamp | None = Field(
+        default=None, description="Timestamp authorities whose countersignature is demanded."
+    )
+
+
+class TrustStore(_Fields):
+    name: Name = Field(
+        description="The trust store's name, for signers; aws-signer and aws-us-gov-signer replace the built-in ones."
+    )
+    type: Literal["ca", "signingAuthority", "tsa"] = Field(
+        description="What its certificates vouch for: signers, signing services, or timestamp authorities."
+    )
+    certificates: Text = Field(description="One or more certificates in PEM.")
+
+
 class TUFRepository(_Fields):
     mirror: Mirror = Field(
         description="The https URL of the repository; COUNTERSIGN_TUF_HOSTS must list a host that is not public."
@@ -174,7 +263,7 @@ class TrustRoot(_Fields):
 class Attestation(_Fields):
     predicate_type: PredicateType = Field(description="The type of the predicate, a URI or a short name of cosign's.")
     signers: list[Name] = Field(
-        default=[], min_length=1, description="Whose attestation counts; all signers of this policy by default."
+        default=[], min_length=1, description="Whose attestation counts; all keys and identities by default."
     )
     condition: Text | None = Field(
         default=None, description="What must hold of it, in CEL, over predicate, statement and image."
@@ -256,7 +345,7 @@ class Spec(_Fields):
     )
     namespaces: Namespaces = Field(default=Namespaces(), description="Where the policy is for; everywhere by default.")
     trusted_keys: list[TrustedKey] = Field(
-        default=[], min_length=1, description="Public keys with which cosign signatures are verified."
+        default=[], min_length=1, description="Keys with which cosign signatures are verified."
     )
     keyless: list[Keyless] = Field(
         default=[],
@@ -264,11 +353,27 @@ class Spec(_Fields):
         max_length=MAX_KEYLESS,
         description="Identities in certificates of a Sigstore authority, such as CI workflows.",
     )
+    signer_profiles: list[SignerProfile] = Field(
+        default=[], min_length=1, max_length=MAX_PROFILES, description="Signing profiles of AWS Signer."
+    )
+    certificates: list[CertificateRule] = Field(
+        default=[],
+        min_length=1,
+        max_length=MAX_CERTIFICATE_RULES,
+        description="Certificates with which Notary Project signatures are made.",
+    )
     trust_roots: list[TrustRoot] = Field(
         default=[],
         min_length=1,
         max_length=MAX_TRUST_ROOTS,
         description="Sigstore deployments of your own, by name; public-good is there without being listed.",
+    )
+    trust_stores: list[TrustStore] = Field(
+        default=[],
+        min_length=1,
+        max_length=MAX_TRUST_STORES,
+        description="Sets of certificates for Notary Project signatures, by name; aws-signer and aws-us-gov-signer "
+        "are there without being listed.",
     )
     exempt_registries: list[ImagePattern] = Field(
         default=[], min_length=1, description="Registries, or paths below them, whose images need no signature."

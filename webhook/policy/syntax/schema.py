@@ -18,11 +18,11 @@ from webhook.policy.syntax.mistakes import Path
 
 KIND = "TrustPolicy"
 
-# Fields of the format whose signers this version cannot judge. They are known, so that nobody hunts for a typo.
-_NOT_YET_FIELDS = {
-    "spec.signerProfiles", "spec.certificates", "spec.trustStores", "spec.trustedKeys[].kms",
-    "spec.trustedKeys[].secret",
-}  # fmt: skip
+# Known, so that nobody hunts for a typo: what this version cannot judge, and what nobody may choose
+_REFUSED_FIELDS: Mapping[str, str] = {
+    "spec.trustedKeys[].secret": NOT_YET,
+    "spec.certificates[].override.integrity": "a signature that is not whole is always refused: leave it out",
+}
 
 
 class _SchemaForEditors(GenerateJsonSchema):
@@ -95,8 +95,8 @@ _EXPECTED: Mapping[str, str] = {
 
 def _unknown_field(path: Path) -> str:
     name, known = str(path[-1]), _FIELDS.get(_shape(path[:-1]), {})
-    if _shape(path) in _NOT_YET_FIELDS:
-        return NOT_YET
+    if why := _REFUSED_FIELDS.get(_shape(path)):
+        return why
     close = get_close_matches(name, known, n=1) if len(name) <= MAX_NAME_CHARS else []
     return f"unknown field; did you mean {close[0]}?" if close else f"unknown field; known here are {', '.join(known)}"
 
@@ -122,6 +122,11 @@ _FIELDS: Mapping[str, Mapping[str, str]] = {
     "spec.namespaces": _fields(models.Namespaces),
     "spec.trustedKeys[]": _fields(models.TrustedKey),
     "spec.keyless[]": _fields(models.Keyless),
+    "spec.signerProfiles[]": _fields(models.SignerProfile),
+    "spec.certificates[]": _fields(models.CertificateRule),
+    "spec.certificates[].override": _fields(models.Override),
+    "spec.certificates[].timestamp": _fields(models.Timestamp),
+    "spec.trustStores[]": _fields(models.TrustStore),
     "spec.trustRoots[]": _fields(models.TrustRoot),
     "spec.trustRoots[].tuf": _fields(models.TUFRepository),
     "spec.trustRoots[].material": _fields(models.Material),

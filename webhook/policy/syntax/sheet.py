@@ -18,8 +18,9 @@ from webhook.policy.syntax import markup
 from webhook.policy.syntax.fields import ImagePattern
 from webhook.policy.syntax.mistakes import Mistakes, Path
 
-# Lists of signers, those of later versions too: a rule that names one of these does not name an unknown signer
-SIGNERS = ("trustedKeys", "signerProfiles", "keyless", "certificates")
+COSIGN_SIGNERS = ("trustedKeys", "keyless")
+NOTATION_SIGNERS = ("signerProfiles", "certificates")
+SIGNERS = (*COSIGN_SIGNERS, *NOTATION_SIGNERS)
 
 _Entry = TypeVar("_Entry", bound=BaseModel)
 _PATTERN: TypeAdapter[Pattern] = TypeAdapter(ImagePattern)
