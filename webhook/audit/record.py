@@ -128,6 +128,8 @@ def _policy(decision: PolicyDecision, outcomes_max: int) -> Record:
     }
     if decision.detail:
         shown["detail"] = clean(decision.detail)
+    if decision.notes:
+        shown["notes"] = [clean(note) for note in decision.notes[:PROVED_MAX]]
     if decision.tampered:
         shown["tampered"] = True
     if decision.blocked:
@@ -178,6 +180,8 @@ def _outcome(outcome: Outcome) -> Record:
         shown["detail"] = clean(outcome.detail)
     if outcome.facts:
         shown["facts"] = {clean(name): clean(value) for name, value in outcome.facts.items()}
+    if outcome.notes:
+        shown["notes"] = [clean(note) for note in outcome.notes[:PROVED_MAX]]
     if outcome.proof is not None:
         shown["proof"] = _proof(outcome.proof)
     return shown

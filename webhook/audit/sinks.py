@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 
 from webhook.audit.record import Entry
 from webhook.policy.model import PolicySet
+from webhook.trust.keys import State as KeyState
 from webhook.trust.root import RootKind
 from webhook.trust.sources import State
 
@@ -95,6 +96,15 @@ class Metrics:
         self._crosschecks = self._counter("crosscheck", "Bundles shown to the second implementation.", "result")
         self._refreshes = self._counter("trust_refresh", "Looks at TUF repositories.", "root", "result")
         self._roots: set[str] = set()
+        self._revocations = self._counter("revocation", "Answers about revocation.", "kind", "standing")
+        self._revocation_seconds = Histogram(
+            "countersign_revocation_duration_seconds",
+            "Time that answers about revocation take.",
+            ("kind",),
+            buckets=BUCKETS,
+            registry=self.registry,
+        )
+        self._looks = self._counter("key_refresh", "Looks at keys in KMS.", "result")
         self._dropped = self._counter("audit_dropped", "Audit records that a sink did not keep.", "sink")
         build = Gauge("countersign_build_info", "This build.", ("version", "python"), registry=self.registry)
         build.labels(version, platform.python_version()).set(1)
@@ -148,15 +158,26 @@ class Metrics:
             self._roots.add(root)
         self._count(self._refreshes, root if root in self._roots else OTHER, result)
 
+    def revocation(self, kind: str, standing: str, seconds: float) -> None:
+        """`kind` of responder (signer, ocsp, crl) was asked, and said `standing` after so many seconds."""
+        self._count(self._revocations, kind, standing)
+        self._revocation_seconds.labels(kind).observe(seconds)
+
+    def key_refresh(self, uri: str, result: str) -> None:
+        """KMS was asked for a key: `success`, `ended` or `failure`. From any thread."""
+        del uri  # which policies are free to choose
+        self._looks.labels(result).inc()
+
     def watch(
         self,
         *,
         policies: Callable[[], PolicySet],
         certificate_expiry: Callable[[], float],
         trust: Callable[[], Sequence[State]] = tuple,
+        keys: Callable[[], Sequence[KeyState]] = tuple,
     ) -> None:
         """From now on an exposition says what is in force at that moment."""
-        self.registry.register(_Now(policies, certificate_expiry, trust))
+        self.registry.register(_Now(policies, certificate_expiry, trust, keys))
 
     def expose(self) -> bytes:
         """Everything, in the text format."""
@@ -179,8 +200,9 @@ class _Now(Collector):
         policies: Callable[[], PolicySet],
         certificate_expiry: Callable[[], float],
         trust: Callable[[], Sequence[State]],
+        keys: Callable[[], Sequence[KeyState]],
     ) -> None:
-        self._policies, self._certificate_expiry, self._trust = policies, certificate_expiry, trust
+        self._policies, self._certificate_expiry, self._trust, self._keys = policies, certificate_expiry, trust, keys
 
     def collect(self) -> Iterable[Metric]:
         policies = self._policies()
@@ -201,6 +223,11 @@ class _Now(Collector):
             "countersign_trust_root_problems",
             "Trust roots that could not be refreshed, read or had at all.",
             sum(bool(state.problem) for state in states),
+        )
+        yield GaugeMetricFamily(
+            "countersign_key_problems",
+            "Keys in KMS that could not be fetched anew, or had at all.",
+            sum(bool(state.problem) for state in self._keys()),
         )
         refreshed = GaugeMetricFamily(
             "countersign_trust_root_refreshed_timestamp_seconds",
