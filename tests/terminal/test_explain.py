@@ -5,11 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.policy.documents import head
+from tests.policy.notary_documents import ACME_AND_CLOCK, ARN, SUBJECT, VERSION, certificates, profiles
 from tests.terminal.conftest import STRANGER, TRUSTED, Commands, policy
 from webhook.trust.material import parse_public_key
 
 FINGERPRINT = parse_public_key(TRUSTED.public_pem).fingerprint
 DIGEST = "sha256:" + "ab" * 32
+KMS = "awskms:///arn:aws:kms:us-west-2:111122223333:alias/image-signing"
+CLOCK = {"trustStore": "clock", "verify": "afterCertExpiry"}
 RULES = """
     - images: [ghcr.io/acme]
       signers: [release]"""
@@ -196,6 +200,53 @@ def test_a_key_whose_log_is_demanded_says_which(commands: Commands, tmp_path: Pa
     path.write_text(policy() + "      requireLog: true\n")
     told = commands.run("policy", "explain", "nginx", "-p", path)
     assert f"sha256:{FINGERPRINT}, logged in public-good (built-in; demands log, SCT)" in told.out
+
+
+@pytest.fixture
+def notarized(tmp_path: Path) -> Path:
+    path = tmp_path / "notarized.yaml"
+    more = (
+        profiles({}, {"name": "lax", "arn": VERSION, "revocation": "off"})
+        + certificates(
+            {"level": "audit", "override": {"revocation": "skip"}},
+            {"name": "stamped", "subjects": [f"{SUBJECT}, CN=x"], "timestamp": CLOCK},
+            {"name": "any", "subjects": None, "unsafeAnySubject": True},
+        )
+        + ACME_AND_CLOCK
+        + f"  trustedKeys: [{{name: kms, kms: '{KMS}', hash: sha384, requireLog: true}}]\n"
+    )
+    path.write_text(head() + more)
+    return path
+
+
+def test_who_signs_for_the_notary_project_is_told(commands: Commands, notarized: Path) -> None:
+    told = commands.run("policy", "explain", "ghcr.io/acme/api", "-p", notarized)
+    lines = [line.strip() for line in told.out.splitlines()]
+    assert lines[5:-2] == [
+        f"kms      {KMS}, sha384, logged in public-good (built-in; demands log, SCT)",
+        f"ecr      {ARN}, trust store aws-signer",
+        f"lax      {VERSION}, trust store aws-signer; not checked: revocation",
+        (
+            f"acme     {SUBJECT} under ca:acme; only told: authenticity, authenticTimestamp, expiry; "
+            "not checked: revocation"
+        ),
+        f"stamped  {SUBJECT}, CN=x under ca:acme; stamped by clock once a certificate has ended",
+        "any      any subject under ca:acme",
+    ]
+
+
+def test_json_says_which_checks_refuse(commands: Commands, notarized: Path) -> None:
+    told = commands.run("policy", "explain", "ghcr.io/acme/api", "-p", notarized, "-o", "json")
+    key, _, lax, acme, _, _ = json.loads(told.out)["policies"][0]["signers"]
+    assert (key["kind"], key["identity"], key["fingerprint"], key["checks"]) == ("key", KMS, None, {})
+    assert (key["requires"]["log"], key["requires"]["sct"]) == (True, False)
+    assert (lax["kind"], lax["identity"], lax["trust_stores"]) == ("profile", VERSION, ["signingAuthority:aws-signer"])
+    assert (lax["trust_root"], lax["checks"]["revocation"], lax["checks"]["expiry"]) == (None, "skip", "enforce")
+    assert acme["kind"] == "certificate"
+    assert acme["checks"] == {
+        "integrity": "enforce", "authenticity": "log", "authenticTimestamp": "log", "expiry": "log",
+        "revocation": "skip",
+    }  # fmt: skip
 
 
 def test_json_holds_all_that_a_rule_demands(commands: Commands, demanding: Path) -> None:

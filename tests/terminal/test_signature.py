@@ -202,6 +202,7 @@ async def test_a_programs_document_keeps_both_apart(shop: Shop) -> None:
         "not_after": "2026-03-01T12:10:00+00:00",
         "log_entries": [],
         "timestamps": ["2026-03-01T12:00:07+00:00"],
+        "notary": None,
     }
     assert all(map(is_documented, signature["unverified"]))
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.doubles.registry import HostileRegistry, basic, on, running
 from tests.terminal.conftest import STRANGER, Commands, Shelf, is_documented, policy
-from webhook.terminal import verify
+from webhook.terminal import configured
 
 
 @pytest.mark.parametrize(
@@ -165,8 +165,8 @@ def test_flags_come_before_the_environment_and_that_before_the_home_folder(tmp_p
     own.write_text("{}")
 
     def chosen(environment: dict[str, str], flag: Path | None) -> Path | None:
-        configured = verify.configure(environment, registries=None, docker_config=flag, ca_file=None)
-        return configured.registry.docker_config
+        settings = configured.read(environment, registries=None, docker_config=flag, ca_file=None)
+        return settings.registry.docker_config
 
     named = {"COUNTERSIGN_DOCKER_CONFIG": "/environment"}
     assert chosen(named, Path("/flag")) == Path("/flag")

@@ -1,9 +1,9 @@
-"""The command line: `verify`, `discover`, `demo`, `policy`, `trust-root`: options, help texts, exit codes.
+"""The command line: `verify`, `discover`, `doctor`, `demo` and groups of others: options, help texts, exit codes.
 
 `serve` is listed for the overview: the entry point hands it to the server before this module is imported, since a
 server needs neither a command line nor a terminal. Here options become values, and the modules beside this one do the
-work. A mistake in usage, a file that cannot be read or a bad policy is told on stderr in plain lines, with exit code
-2, never as a traceback.
+work; each command brings its own along when it is called, so that help is there at once. A mistake in usage, a file
+that cannot be read or a bad policy is told on stderr in plain lines, with exit code 2, never as a traceback.
 """
 
 from __future__ import annotations
@@ -18,14 +18,22 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from webhook import environment, settings, version
+from webhook import version
 from webhook.errors import OperatorError
 from webhook.policy.syntax.mistakes import PolicyErrors
-from webhook.terminal import discover as discover_command
-from webhook.terminal import explain as explain_command
-from webhook.terminal import lint as lint_command
-from webhook.terminal import logs, trust_app
-from webhook.terminal import verify as verify_command
+from webhook.terminal import logs, migrate, policy_app, trust_app
+from webhook.terminal.options import (
+    CaFileOption,
+    DockerConfigOption,
+    ImageArgument,
+    InsecureOption,
+    NamespaceOption,
+    OutputOption,
+    PolicyOption,
+    PrivateOption,
+    RegistriesOption,
+    TimeoutOption,
+)
 from webhook.terminal.paper import BAD, Output, Paper
 
 PROGRAM = "countersign"
@@ -44,52 +52,14 @@ Examples:
   countersign demo
   countersign verify ghcr.io/acme/shop:1.4 --key release.pub
   countersign policy lint policies/
+  countersign doctor --policy policies/
   countersign serve --policies policies/
 
 Documentation: https://countersign.dev/docs""",
 )
-policy_app = typer.Typer(
-    help="Check trust policies, and ask them what they demand. No network is used.",
-    rich_markup_mode=None,
-    epilog="""\b
-Examples:
-  countersign policy lint policies/
-  countersign policy explain ghcr.io/acme/shop:1.4 --namespace shop --policy policies/production.yaml""",
-)
-app.add_typer(policy_app, name="policy")
+app.add_typer(policy_app.app, name="policy")
 app.add_typer(trust_app.app, name="trust-root", short_help="See, refresh and make Sigstore trust roots.")
-
-ImageArgument = Annotated[
-    str, typer.Argument(metavar="IMAGE", help="The image, as a pod would name it.", show_default=False)
-]
-PolicyOption = Annotated[
-    list[Path] | None,
-    typer.Option("--policy", "-p", metavar="FILE", help="A trust policy, or a folder of them (repeatable)."),
-]
-NamespaceOption = Annotated[str, typer.Option("--namespace", "-n", metavar="NS", help="The namespace of the pod.")]
-OutputOption = Annotated[Output, typer.Option("--output", "-o", help="For people, or one JSON document for programs.")]
-# Of every command that asks a registry.
-TimeoutOption = Annotated[
-    float, typer.Option("--timeout", metavar="SECONDS", min=0.1, max=300, help="Time for all of it.")
-]
-RegistriesOption = Annotated[
-    Path | None, typer.Option("--registries", metavar="FILE", help="What is to be known of registries.")
-]
-DockerConfigOption = Annotated[
-    Path | None,
-    typer.Option("--docker-config", metavar="FILE", help="Credentials; else ~/.docker/config.json is used."),
-]
-InsecureOption = Annotated[
-    list[str] | None,
-    typer.Option("--insecure-registry", metavar="HOST", help="Plain HTTP to HOST[:PORT], loopback too (repeatable)."),
-]
-PrivateOption = Annotated[
-    list[str] | None,
-    typer.Option("--private-registry", metavar="HOST", help="HOST[:PORT] may be at a private address (repeatable)."),
-]
-CaFileOption = Annotated[
-    Path | None, typer.Option("--ca-file", metavar="FILE", help="Authorities trusted too, for every registry.")
-]
+app.add_typer(migrate.app, name="import", short_help="Write a policy from what Lambda, Notation or ECS has.")
 
 
 def run(argv: Sequence[str]) -> int:
@@ -138,21 +108,11 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_show_version)
     ] = False,
-) -> int:
-    return _show_help(context)
-
-
-@policy_app.callback(invoke_without_command=True)
-def _policy(context: typer.Context) -> int:
-    return _show_help(context)
-
-
-def _show_help(context: typer.Context) -> int:
-    """A command that was called without the name of what it should do says what it can do; that is no success."""
+) -> None:
+    # Called without the name of what it should do it says what it can do; that is no success
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
         raise typer.Exit(USAGE)
-    return 0
 
 
 @app.command(
@@ -161,6 +121,9 @@ def _show_help(context: typer.Context) -> int:
 Examples:
   countersign verify ghcr.io/acme/shop:1.4 --key release.pub
   countersign verify ghcr.io/acme/shop:1.4 --policy production.yaml --namespace shop
+  countersign verify 111122223333.dkr.ecr.us-west-2.amazonaws.com/shop:1.4 \\
+    --profile arn:aws:signer:us-west-2:111122223333:/signing-profiles/ecr_profile
+  countersign verify ghcr.io/acme/shop:1.4 --key awskms:///alias/image-signing
   countersign verify ghcr.io/acme/shop:1.4 \\
     --certificate-oidc-issuer https://token.actions.githubusercontent.com \\
     --certificate-identity https://github.com/acme/shop/.github/workflows/release.yml@refs/heads/main
@@ -173,8 +136,12 @@ Exit code: 0 admitted, 1 denied, 2 could not tell, or a mistake in usage.""",
 def verify(
     image: ImageArgument,
     key: Annotated[
-        list[Path] | None,
-        typer.Option("--key", "-k", metavar="FILE", help="A public key that is trusted (repeatable)."),
+        list[str] | None,
+        typer.Option("--key", "-k", metavar="KEY", help="A trusted public key: a file, or awskms:///... (repeatable)."),
+    ] = None,
+    profile: Annotated[
+        list[str] | None,
+        typer.Option("--profile", metavar="ARN", help="A trusted signing profile of AWS Signer (repeatable)."),
     ] = None,
     certificate_identity: Annotated[
         str | None,
@@ -209,12 +176,16 @@ def verify(
 ) -> int:
     """Verify one image as the webhook would, and tell what was looked at and why it counts or not.
 
-    --key (any of the keys), --certificate-identity with its issuer, or --policy says what is demanded.
+    --key and --profile (any of them), --certificate-identity with its issuer, or --policy says what is demanded.
     """
-    wanted = verify_command.Wanted(
+    from webhook.terminal import configured
+    from webhook.terminal import verify as command
+
+    wanted = command.Wanted(
         image=image,
         keys=tuple(key or ()),
-        certificate=verify_command.Certificate(
+        profiles=tuple(profile or ()),
+        certificate=command.Certificate(
             issuer=certificate_oidc_issuer,
             issuer_regexp=certificate_oidc_issuer_regexp,
             subject=certificate_identity,
@@ -227,10 +198,8 @@ def verify(
         insecure=tuple(insecure_registry or ()),
         private=tuple(private_registry or ()),
     )
-    configured = verify_command.configure(
-        os.environ, registries=registries, docker_config=docker_config, ca_file=ca_file
-    )
-    return verify_command.run(wanted, configured, output=output, paper=Paper(sys.stdout))
+    settings = configured.read(os.environ, registries=registries, docker_config=docker_config, ca_file=ca_file)
+    return command.run(wanted, settings, output=output, paper=Paper(sys.stdout))
 
 
 @app.command(
@@ -254,16 +223,61 @@ def discover(
     ca_file: CaFileOption = None,
 ) -> int:
     """List signatures, attestations, SBOMs and whatever else is attached to an image. Nothing of it is verified."""
-    wanted = discover_command.Wanted(
+    from webhook.terminal import configured
+    from webhook.terminal import discover as command
+
+    wanted = command.Wanted(
         image=image,
         timeout=timeout,
         insecure=tuple(insecure_registry or ()),
         private=tuple(private_registry or ()),
     )
-    configured = verify_command.configure(
-        os.environ, registries=registries, docker_config=docker_config, ca_file=ca_file
+    settings = configured.read(os.environ, registries=registries, docker_config=docker_config, ca_file=ca_file)
+    return command.run(wanted, settings, output=output, paper=Paper(sys.stdout))
+
+
+@app.command(
+    short_help="Try the registries, keys and profiles that policies name.",
+    epilog="""\b
+Examples:
+  countersign doctor --policy policies/
+  countersign doctor --policy production.yaml 111122223333.dkr.ecr.us-west-2.amazonaws.com/shop:1.4
+  kubectl exec deployment/countersign -- countersign doctor --policy /etc/countersign/policies
+  countersign doctor ghcr.io/acme/shop:1.4 --output json | jq '.subjects[] | select(.well | not)'
+
+\b
+Exit code: 0 all is well, 1 something is wrong, 2 a mistake in usage.""",
+)
+def doctor(
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="IMAGE", help="Images whose registries are asked for them.", show_default=False),
+    ] = None,
+    policy: PolicyOption = None,
+    output: OutputOption = Output.TEXT,
+    timeout: TimeoutOption = 30,
+    registries: RegistriesOption = None,
+    docker_config: DockerConfigOption = None,
+    insecure_registry: InsecureOption = None,
+    private_registry: PrivateOption = None,
+    ca_file: CaFileOption = None,
+) -> int:
+    """Try what verifying depends on, from here: each registry, KMS key and signing profile, and who is asking.
+
+    Tells the address dialled and whether it may be, the identity used, and the permission that is missing.
+    """
+    from webhook.terminal import configured
+    from webhook.terminal import doctor as command
+
+    wanted = command.Wanted(
+        images=tuple(images or ()),
+        policies=tuple(policy or ()),
+        timeout=timeout,
+        insecure=tuple(insecure_registry or ()),
+        private=tuple(private_registry or ()),
     )
-    return discover_command.run(wanted, configured, output=output, paper=Paper(sys.stdout))
+    settings = configured.read(os.environ, registries=registries, docker_config=docker_config, ca_file=ca_file)
+    return command.run(wanted, settings, output=output, paper=Paper(sys.stdout))
 
 
 @app.command(
@@ -280,7 +294,6 @@ def demo(
 
     A registry, images, keys and a policy are made on the spot, on loopback and in a temporary folder.
     """
-    # Only this command brings the server's world along: the others should not wait for a web framework.
     from webhook.terminal import demo as demo_command
 
     return demo_command.run(once=once, paper=Paper(sys.stdout))
@@ -296,53 +309,3 @@ def serve(context: typer.Context) -> int:
     from webhook import runtime
 
     return runtime.main(context.args)
-
-
-@policy_app.command(
-    short_help="Check policies: mistakes, with line and column, and findings.",
-    epilog="""\b
-Examples:
-  countersign policy lint policies/
-  countersign policy lint --strict production.yaml staging.yaml
-  countersign policy lint policies/ --output json
-
-\b
-Exit code: 0 clean, 1 mistakes (with --strict findings too), 2 unreadable, or a mistake in usage.""",
-)
-def lint(
-    paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH", help="Policy files, or folders of them.", show_default=False)
-    ],
-    strict: Annotated[bool, typer.Option("--strict", help="Findings count as mistakes.")] = False,
-    output: OutputOption = Output.TEXT,
-) -> int:
-    """Check policies: every mistake with its line and column, and findings on what they may not mean."""
-    return lint_command.lint(tuple(paths), _policy_settings(), strict=strict, output=output, paper=Paper(sys.stdout))
-
-
-@policy_app.command(
-    short_help="Say what policies demand of an image, and why.",
-    epilog="""\b
-Examples:
-  countersign policy explain ghcr.io/acme/shop:1.4 --namespace shop --policy policies/
-  countersign policy explain nginx --namespace shop --policy production.yaml --policy base.yaml --output json""",
-)
-def explain(
-    image: ImageArgument,
-    policy: PolicyOption = None,
-    namespace: NamespaceOption = "default",
-    output: OutputOption = Output.TEXT,
-) -> int:
-    """Say which policies speak about an image, which rule decides, and what it demands. No network is used."""
-    return explain_command.explain(
-        image,
-        tuple(policy or ()),
-        _policy_settings(),
-        namespace=namespace,
-        output=output,
-        paper=Paper(sys.stdout),
-    )
-
-
-def _policy_settings() -> settings.Policy:
-    return environment.read(os.environ).policy

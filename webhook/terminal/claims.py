@@ -20,7 +20,17 @@ from webhook.cosign.log import MAX_TIME
 from webhook.errors import CountersignError
 from webhook.evidence import places
 from webhook.evidence.inventory import BUILDKIT_ATTESTATION, BUILDKIT_TYPE, Item, Shelf
-from webhook.evidence.model import BUNDLE_PREFIX, DSSE_ENVELOPE, IN_TOTO, SIGN_PREDICATE, Evidence, Form
+from webhook.evidence.model import (
+    BUNDLE_PREFIX,
+    DSSE_ENVELOPE,
+    IN_TOTO,
+    NOTARY_SIGNATURE,
+    SIGN_PREDICATE,
+    Evidence,
+    Form,
+)
+from webhook.terminal import notary
+from webhook.terminal.notary import Notary
 from webhook.trust import token
 
 BUILDKIT_DIGEST = "vnd.docker.reference.digest"
@@ -35,7 +45,7 @@ ARTIFACTS = {
     DSSE_ENVELOPE: "attestation",
     places.SIGNATURE_ARTIFACT: "cosign signatures",
     "application/vnd.dev.cosign.artifact.sbom.v1+json": "SBOM",
-    "application/vnd.cncf.notary.signature": "Notary Project signature",
+    NOTARY_SIGNATURE: "Notary Project signature",
     "application/spdx+json": "SPDX SBOM",
     "text/spdx+json": "SPDX SBOM",
     "text/spdx": "SPDX SBOM",
@@ -66,7 +76,8 @@ PREDICATES = {
 class Claims:
     """`what` it is in words; the others are empty where nothing is said. `about` is a digest, where it is another's.
 
-    `signer` is what a certificate names, or that it was a key; `unreadable` why nothing more is known.
+    `signer` is what a certificate names, or that it was a key; `unreadable` why nothing more is known. `notary` is what
+    an envelope of the Notary Project says.
     """
 
     what: str
@@ -76,6 +87,7 @@ class Claims:
     about: str = ""
     unsigned: bool = False
     unreadable: str = ""
+    notary: Notary | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +101,14 @@ class Hearsay:
     valid: tuple[datetime, datetime] | None = None
     logged: tuple[tuple[int, datetime | None], ...] = ()
     stamped: tuple[datetime, ...] = ()
+    notary: Notary | None = None
 
 
 def heard(evidence: Evidence) -> Hearsay | None:
     """What `evidence` says of itself; `None` where it says nothing, or nothing that can be read."""
     try:
+        if evidence.form is Form.NOTATION:
+            return Hearsay(notary=notary.heard(evidence.payload, evidence.media_type))
         candidate = verifier.parse(evidence)
     except CountersignError:
         return None
@@ -150,7 +165,10 @@ def _of_referrer(item: Item) -> Claims:
         annotations |= manifest.annotations
         kind = manifest.artifact_type or kind or manifest.config.media_type
     predicate_type, created = annotations.get(places.BUNDLE_PREDICATE, ""), annotations.get(places.CREATED, "")
-    if item.payload is not None:
+    if manifest is not None and item.payload is not None:
+        layer = manifest.layers[0]
+        if places.form_of(layer) is Form.NOTATION:
+            return _of_notary(item.payload, layer.media_type, created)
         return _of_bundle(item.payload, predicate_type, created)
     if (kind or "").startswith(BUNDLE_PREFIX):
         return Claims(_sigstore(predicate_type), predicate_type, created=created)
@@ -168,6 +186,15 @@ def _of_bundle(payload: bytes, predicate_type: str, created: str) -> Claims:
     return Claims(
         _sigstore(predicate_type), predicate_type, A_KEY if found.leaf is None else _named(found.leaf), created
     )
+
+
+def _of_notary(payload: bytes, media_type: str, created: str) -> Claims:
+    what = ARTIFACTS[NOTARY_SIGNATURE]
+    try:
+        said = notary.heard(payload, media_type)
+    except CountersignError as error:
+        return Claims(what, created=created, unreadable=error.detail)
+    return Claims(f"{what} ({said.envelope})", signer=said.subject, created=created, notary=said)
 
 
 def _predicate_type(candidate: Candidate) -> str:

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from webhook.errors import CountersignError, OperatorError
 from webhook.evidence import inventory
 from webhook.evidence.inventory import Found, Inventory, Item, Shelf
 from webhook.oci.manifest import Index, Manifest
 from webhook.oci.reference import Reference
-from webhook.oci.registry import open_registry
+from webhook.outside import join
 from webhook.settings import KIB, MIB, Settings
 from webhook.terminal import claims, given, report
+from webhook.terminal import configured as configuration
 from webhook.terminal.claims import Claims
+from webhook.terminal.notary import Notary, told_time
 from webhook.terminal.paper import BAD, DIM, STRONG, UNSURE, Output, Paper
 
 Document = dict[str, object]
@@ -49,8 +51,9 @@ class Wanted:
 def run(wanted: Wanted, configured: Settings, *, output: Output, paper: Paper) -> int:
     """What is attached was told; the exit code says whether all of it. Raises: OperatorError."""
     image = given.image(wanted.image)
-    hosts = given.hosts(configured.registry.hosts, asked=wanted.image, insecure=wanted.insecure, private=wanted.private)
-    configured = replace(configured, registry=replace(configured.registry, hosts=hosts))
+    configured = configuration.with_hosts(
+        configured, asked=(wanted.image,), insecure=wanted.insecure, private=wanted.private
+    )
     try:
         found = asyncio.run(_look(image, configured, wanted.timeout))
     except TimeoutError:
@@ -66,7 +69,8 @@ def run(wanted: Wanted, configured: Settings, *, output: Output, paper: Paper) -
 
 
 async def _look(image: Reference, configured: Settings, timeout: float) -> Inventory:  # noqa: ASYNC109 - of all requests
-    registry = open_registry(configured.registry, configured.network, observe=None)
+    outside = join(configured)
+    registry = outside.registry
     try:
         async with asyncio.timeout(timeout):
             digest = image.digest
@@ -75,7 +79,7 @@ async def _look(image: Reference, configured: Settings, timeout: float) -> Inven
                 digest = await registry.resolve(image.repository, image.tag)
             return await inventory.take(registry, configured.evidence, image.repository, digest)
     finally:
-        await registry.close()
+        await outside.close()
 
 
 # --- for people
@@ -146,7 +150,19 @@ def _remarks(told: Claims) -> list[str]:
         (told.signer, f"says it was signed {by} {told.signer}"),
         (told.created, f"says it was made {told.created}"),
     )
-    return [remark for said, remark in remarks if said]
+    return [remark for said, remark in remarks if said] + _remarks_on_notary(told.notary)
+
+
+def _remarks_on_notary(said: Notary | None) -> list[str]:
+    if said is None:
+        return []
+    times = f"says it was signed {told_time(said.signed_at)}"
+    if said.expires_at is not None:
+        times += f" and expires {told_time(said.expires_at)}"
+    asks = f", asks for the plug-in {said.plugin}" if said.plugin else ""
+    remarks = [times, f"scheme {said.scheme}{asks}"]
+    remarks += [f"profile {said.profile}"] if said.profile else []
+    return remarks
 
 
 def _troubles(item: Item, told: Claims) -> list[str]:
@@ -196,6 +212,7 @@ def _item(item: Item, shelf: Shelf) -> Document:
         "about": told.about or None,
         "predicate_type": told.predicate_type or None,
         "signer": told.signer or None,
+        "notary": told.notary.document if told.notary else None,
         "unsigned": told.unsigned,
         "problem": "; ".join(_troubles(item, told)) or None,
         "missing": item.missing,

@@ -22,7 +22,10 @@ from webhook.settings import NoMatch
 from webhook.terminal import given
 from webhook.terminal.facts import Document
 from webhook.terminal.paper import BAD, DIM, GOOD, STRONG, UNSURE, Output, Paper
+from webhook.trust.kms import KMSKey
 from webhook.trust.material import PublicKey
+from webhook.trust.notary.levels import Action, Actions, CertificateRule, VerifyTimestamp
+from webhook.trust.notary.profile import SigningProfile
 from webhook.trust.root import RootSource
 
 
@@ -161,10 +164,31 @@ def _signers(rule: Rule) -> tuple[Signer, ...]:
 
 def _material(signer: Signer) -> str:
     material, root = signer.material, signer.trust_root
-    if isinstance(material, PublicKey):
-        shown = f"{material.algorithm} sha256:{material.fingerprint}"
-        return f"{shown}, logged in {_root(root)}" if signer.require_log and root else shown
+    match material:
+        case PublicKey():
+            shown = f"{material.algorithm} sha256:{material.fingerprint}"
+            return f"{shown}, logged in {_root(root)}" if signer.require_log and root else shown
+        case KMSKey():
+            shown = ", ".join((material.uri, *(str(option) for option in (material.hash, material.padding) if option)))
+            return f"{shown}, logged in {_root(root)}" if signer.require_log and root else shown
+        case SigningProfile():
+            return "; ".join((f"{material}, trust store {material.store.name}", *_lenient(material.actions)))
+        case CertificateRule():
+            return "; ".join((str(material), *_stamped(material), *_lenient(material.actions)))
     return f"{material}, trust root {_root(root)}" if root else str(material)
+
+
+def _stamped(rule: CertificateRule) -> Iterator[str]:
+    if rule.timestamp_stores:
+        when = "" if rule.verify_timestamp is VerifyTimestamp.ALWAYS else " once a certificate has ended"
+        yield f"stamped by {' or '.join(store.name for store in rule.timestamp_stores)}{when}"
+
+
+def _lenient(actions: Actions) -> Iterator[str]:
+    """The checks that refuse nothing."""
+    for action, done in ((Action.LOG, "only told"), (Action.SKIP, "not checked")):
+        if checks := [check for check, chosen in actions if chosen is action]:
+            yield f"{done}: {', '.join(checks)}"
 
 
 def _root(root: RootSource) -> str:
@@ -278,14 +302,17 @@ def _stand_document(stand: _Stand) -> Document:
 
 def _signer_document(signer: Signer, decision: PolicyDecision) -> Document:
     material, root = signer.material, signer.trust_root
-    is_key = isinstance(material, PublicKey)
+    is_key = isinstance(material, PublicKey | KMSKey)
+    notation = material if isinstance(material, SigningProfile | CertificateRule) else None
     return {
         "name": signer.name,
         "kind": signer.kind,
         "fingerprint": signer.fingerprint or None,
         "algorithm": material.algorithm if isinstance(material, PublicKey) else None,
-        "identity": None if is_key else str(material),
+        "identity": None if isinstance(material, PublicKey) else str(material),
         "trust_root": root.key if root else None,
+        "trust_stores": [str(store) for store in notation.stores] if notation else [],
+        "checks": dict(notation.actions) if notation else {},
         "requires": {
             "log": signer.require_log or (not is_key and root is not None and root.require_log),
             "sct": not is_key and root is not None and root.require_sct,

@@ -101,6 +101,7 @@ def _hearsay(hearsay: Hearsay) -> Document:
         "not_after": end.isoformat() if end else None,
         "log_entries": [{"index": index, "at": at.isoformat() if at else None} for index, at in hearsay.logged],
         "timestamps": [at.isoformat() for at in hearsay.stamped],
+        "notary": hearsay.notary.document if hearsay.notary else None,
     }
 
 
@@ -121,6 +122,7 @@ def _outcome(outcome: Outcome) -> Document:
         "code": outcome.code,
         "detail": outcome.detail,
         "facts": dict(outcome.facts),
+        "notes": list(outcome.notes),
         "proof": _proof(outcome.proof) if outcome.proof else None,
     }
 

@@ -1,7 +1,7 @@
-"""What the command line names, as values: an image, policy files, keys, an identity, hosts of registries.
+"""What the command line names, as values: an image, policy files, keys, profiles, an identity, hosts of registries.
 
-Keys, or an identity, make a policy for one run: any of them, in every namespace. A mistake is an `OperatorError` that
-names the option.
+Keys and profiles, or an identity, make a policy for one run: any of them, in every namespace. A mistake is an
+`OperatorError` that names the option.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from webhook import settings
@@ -20,8 +20,10 @@ from webhook.oci.reference import Reference
 from webhook.policy import source
 from webhook.policy.model import Mode, Namespaces, OnUnavailable, PolicySet, Rule, Tags, TrustPolicy
 from webhook.settings import RegistryHost
-from webhook.trust import material, root
+from webhook.trust import kms, material, root
 from webhook.trust.identity import Identity, IdentityError
+from webhook.trust.kms import KMSKey
+from webhook.trust.notary.profile import ProfileARN, SigningProfile, default_store
 from webhook.trust.root import PUBLIC_GOOD, RootKind, RootSource
 
 KEY_MAX_BYTES = 64 * settings.KIB
@@ -37,9 +39,21 @@ def policies(paths: Sequence[Path], configured: settings.Policy) -> PolicySet:
     return replace(source.load_files(paths), baseline=source.parse_baseline(configured.baseline_exempt))
 
 
-def keys(paths: Sequence[Path]) -> PolicySet:
-    """A policy for one run: any of `keys`, in every namespace. Raises: OperatorError."""
-    return _policy(_signers(paths), "--key")
+def signers(*, keys: Sequence[str] = (), profiles: Sequence[str] = ()) -> PolicySet:
+    """A policy for one run: any of `keys`, which are files or in AWS KMS, and of the signing `profiles`.
+
+    Raises: OperatorError.
+    """
+    given = [
+        *(_Given("--key", text, _short(text), SignerKind.KEY, _key(text)) for text in keys),
+        *(_Given("--profile", text, _profile(text).arn.name, SignerKind.PROFILE, _profile(text)) for text in profiles),
+    ]
+    return _policy(_signers(given), "--key" if keys else "--profile")
+
+
+def kms_endpoints(keys: Sequence[str]) -> tuple[str, ...]:
+    """What the command line names to be asked for `keys` instead of AWS, by naming it. Raises: OperatorError."""
+    return tuple(endpoint for key in keys if _is_in_kms(key) and (endpoint := _kms_key(key).endpoint))
 
 
 def identities(
@@ -125,19 +139,49 @@ def _policy(signers: tuple[Signer, ...], origin: str) -> PolicySet:
     return PolicySet((policy,), revision, "the command line")
 
 
-def _signers(paths: Sequence[Path]) -> tuple[Signer, ...]:
-    stems = [path.stem for path in paths]
-    found: dict[str, Path] = {}
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """One signer as the command line has it: `text`, of which `short` is what people would call it."""
+
+    option: str
+    text: str
+    short: str
+    kind: SignerKind
+    material: material.PublicKey | KMSKey | SigningProfile
+
+
+def _signers(given: Sequence[_Given]) -> tuple[Signer, ...]:
+    """Each is called by its short name, or by all of it where two would be called the same."""
+    short = [one.short for one in given]
+    found: dict[str, str] = {}
     signers = []
-    for path in paths:
-        # Two files of one name in two folders are told apart by their paths.
-        name = path.stem if stems.count(path.stem) == 1 else str(path)
-        signer = Signer(name, SignerKind.KEY, _load_key(path), PUBLIC_GOOD)
+    for one in given:
+        name = one.short if short.count(one.short) == 1 else one.text
+        signer = Signer(name, one.kind, one.material, PUBLIC_GOOD if one.kind is SignerKind.KEY else None)
         if signer.identity in found:
-            raise OperatorError(f"--key {path}: the same key as {found[signer.identity]}")
-        found[signer.identity] = path
+            raise OperatorError(f"{one.option} {one.text}: the same {one.kind} as {found[signer.identity]}")
+        found[signer.identity] = one.text
         signers.append(signer)
     return tuple(signers)
+
+
+def _short(key: str) -> str:
+    return key.rpartition("/")[2] if _is_in_kms(key) else Path(key).stem
+
+
+def _is_in_kms(key: str) -> bool:
+    return key.startswith(kms.SCHEME)
+
+
+def _key(text: str) -> material.PublicKey | KMSKey:
+    return _kms_key(text) if _is_in_kms(text) else _load_key(Path(text))
+
+
+def _kms_key(uri: str) -> KMSKey:
+    try:
+        return kms.parse(uri)
+    except MalformedError as error:
+        raise OperatorError(f"--key {uri}: {error.detail}") from error
 
 
 def _load_key(path: Path) -> material.PublicKey:
@@ -150,18 +194,31 @@ def _load_key(path: Path) -> material.PublicKey:
         raise OperatorError(f"--key {path}: {error.detail}") from error
 
 
+def _profile(text: str) -> SigningProfile:
+    try:
+        arn = ProfileARN.parse(text)
+    except MalformedError as error:
+        raise OperatorError(f"--profile {text}: {error.detail.removeprefix('signing profile: ')}") from error
+    store = default_store(arn.partition)
+    if store is None:
+        no_root = f"no root of AWS Signer is built in for the partition {arn.partition}"
+        raise OperatorError(f"--profile {text}: {no_root}: write a policy that names one under trustStores")
+    return SigningProfile(arn, store)
+
+
 def hosts(
-    known: Sequence[RegistryHost], *, asked: str, insecure: Sequence[str], private: Sequence[str]
+    known: Sequence[RegistryHost], *, asked: Sequence[str], insecure: Sequence[str], private: Sequence[str]
 ) -> tuple[RegistryHost, ...]:
     """`known`, and over it what the command line says of single hosts. Raises: OperatorError.
 
-    A registry on loopback is named by the image `asked` for itself, and spoken to in plain HTTP unless it is known
+    A registry on loopback is named by an image `asked` for itself, and spoken to in plain HTTP unless it is known
     otherwise, as other registry clients do: whoever types the image sits at the machine that it means.
     """
     named = {host.host: host for host in known}
-    own = reference.matching_host(_parse(asked, "IMAGE").repository.host)
-    if own not in named and _is_loopback(own):
-        named[own] = RegistryHost(own, insecure_http=True, loopback=True)
+    for text in asked:
+        own = reference.matching_host(_parse(text, "IMAGE").repository.host)
+        if own not in named and _is_loopback(own):
+            named[own] = RegistryHost(own, insecure_http=True, loopback=True)
     for text in insecure:
         host = _host(text, "--insecure-registry")
         named[host] = replace(named.get(host, RegistryHost(host)), insecure_http=True, loopback=True, private=True)

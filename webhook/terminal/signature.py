@@ -8,15 +8,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 
 from webhook.errors import Code
-from webhook.evidence.model import SIGN_PREDICATE, Form, Outcome, Place, Proof, SignedTime, Verdict
+from webhook.evidence.model import (
+    COSE_ENVELOPE,
+    SIGN_PREDICATE,
+    Evidence,
+    Form,
+    Outcome,
+    Place,
+    Proof,
+    SignedTime,
+    Verdict,
+)
 from webhook.judging import CROSSCHECK
 from webhook.policy.decision import PolicyDecision, Weighed
 from webhook.terminal.claims import Hearsay
 from webhook.terminal.findings import Signature
+from webhook.terminal.notary import told_time
 from webhook.terminal.paper import BAD, DIM, GOOD, STRONG, UNSURE, Paper, Part
+from webhook.trust.notary.levels import Check
 
 PLACES = {
     Place.SIGNATURE_TAG: ".sig tag",
@@ -24,13 +35,21 @@ PLACES = {
     Place.REFERRERS: "referrers API",
     Place.FALLBACK_TAG: "fallback tag",
 }
-FORMS = {Form.LEGACY: "cosign signature", Form.DSSE: "cosign attestation", Form.BUNDLE: "Sigstore bundle"}
+FORMS = {
+    Form.LEGACY: "cosign signature",
+    Form.DSSE: "cosign attestation",
+    Form.BUNDLE: "Sigstore bundle",
+    Form.NOTATION: "Notary Project signature",
+}
 MARKS: dict[Verdict, Part] = {
     Verdict.VERIFIED: ("✓", GOOD),
     Verdict.ATTESTED: ("✓", GOOD),
     Verdict.REJECTED: ("✗", BAD),
     Verdict.INCONCLUSIVE: ("?", UNSURE),
 }
+# What is written in an envelope of the Notary Project, by the name of the fact
+TOLD_OF_ENVELOPE = {"scheme": "scheme", "profile_version": "profile", "job": "job"}
+CHECKED: dict[str, Part] = {"ok": ("✓", GOOD), "skipped": ("-", DIM)}
 # Of a certificate's extensions those by which people know a build again; where it has only the older ones, those.
 TOLD = ("sourceRepositoryURI", "sourceRepositoryRef", "sourceRepositoryDigest", "buildTrigger", "runInvocationURI")
 TOLD_BEFORE = ("githubWorkflowRepository", "githubWorkflowRef", "githubWorkflowSha", "githubWorkflowTrigger")
@@ -51,9 +70,10 @@ def _write(
 ) -> None:
     """`builds` are the extensions that were told already, and of what."""
     evidence = signature.evidence
-    paper.line((signature.name, STRONG), f"  {FORMS[evidence.form]}, from the {PLACES[evidence.place]}")
-    told = _distinct(_proved(proof, builds, signature.name) for proof in signature.proofs)
-    _write_facts([("layer", str(evidence.layer)), *told], 2, paper)
+    paper.line((signature.name, STRONG), f"  {_form(evidence)}, from the {PLACES[evidence.place]}")
+    proved = _distinct(_proved(proof, builds, signature.name) for proof in signature.proofs)
+    named = _distinct(_written_in(outcome.facts) for outcome in signature.outcomes if outcome.proof is not None)
+    _write_facts([("layer", str(evidence.layer)), *named, *proved], 2, paper)
     if signature.hearsay is not None:
         paper.line(("says of itself, not verified:", UNSURE), indent=2)
         _write_facts(_said(signature.hearsay), 4, paper)
@@ -66,9 +86,16 @@ def _write(
             paper.line(("-", DIM), said, indent=2, hang=4)
             continue
         _write_outcome(outcome, f"{name:<{width}}", paper)
+        _write_checks(outcome, paper)
         for weighed in signature.weighed:
             if outcome.verdict is Verdict.ATTESTED and weighed.outcome.signer == outcome.signer:
                 _write_weighed(weighed, paper)
+
+
+def _form(evidence: Evidence) -> str:
+    if evidence.form is not Form.NOTATION:
+        return FORMS[evidence.form]
+    return f"{FORMS[evidence.form]} ({'COSE' if evidence.media_type == COSE_ENVELOPE else 'JWS'})"
 
 
 def _is_of_idle_type(signature: Signature, policies: Iterable[PolicyDecision]) -> bool:
@@ -94,6 +121,8 @@ def _proved(proof: Proof, builds: dict[tuple[Fact, ...], str], name: str) -> Ite
         yield "type", proof.attestation.predicate_type
     if proof.claims is None:
         yield "key", f"sha256:{proof.key_fingerprint}"
+        if proof.certificate_fingerprint:
+            yield "certificate", f"sha256:{proof.certificate_fingerprint}"
     else:
         yield from (("identity", name) for _, name in proof.claims.subjects)
         yield "issuer", proof.claims.issuer
@@ -104,10 +133,21 @@ def _proved(proof: Proof, builds: dict[tuple[Fact, ...], str], name: str) -> Ite
             yield from _extensions(proof.claims.extensions)
         elif build:
             yield "extensions", f"as of {first}"
-    yield from (("signed", f"{_time(time.at)}, by the clock of {time.source}") for time in _earliest_first(proof.times))
+    yield from (
+        ("signed", f"{told_time(time.at)}, by the clock of {time.source}") for time in _earliest_first(proof.times)
+    )
     for log, index in proof.logged:
         yield "logged", log if index is None else f"{log}, entry {index}"
     yield from (("annotation", f"{name}={value}") for name, value in sorted(proof.annotations.items()))
+
+
+def _written_in(facts: Mapping[str, str]) -> Iterator[Fact]:
+    """What is written in an envelope of the Notary Project, all of it signed."""
+    yield from ((shown, facts[name]) for name, shown in TOLD_OF_ENVELOPE.items() if name in facts)
+    if "expires_at" in facts:
+        yield "expires", facts["expires_at"].replace("T", " ")
+    if "claimed_signed_at" in facts:
+        yield "signed", f"{facts['claimed_signed_at'].replace('T', ' ')}, as the signer says"
 
 
 def _extensions(extensions: Mapping[str, str]) -> Iterator[Fact]:
@@ -128,14 +168,12 @@ def _said(hearsay: Hearsay) -> Iterator[Fact]:
     if hearsay.issuer:
         yield "issuer", hearsay.issuer
     if hearsay.valid is not None:
-        yield "certificate", f"valid from {_time(hearsay.valid[0])} to {_time(hearsay.valid[1])}"
+        yield "certificate", f"valid from {told_time(hearsay.valid[0])} to {told_time(hearsay.valid[1])}"
     for index, at in hearsay.logged:
-        yield "log entry", f"{index}" + (f", of {_time(at)}" if at is not None else "")
-    yield from (("timestamp", _time(at)) for at in hearsay.stamped)
-
-
-def _time(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%SZ}"
+        yield "log entry", f"{index}" + (f", of {told_time(at)}" if at is not None else "")
+    yield from (("timestamp", told_time(at)) for at in hearsay.stamped)
+    if hearsay.notary is not None:
+        yield from hearsay.notary.facts
 
 
 def _names(signature: Signature, policies: Sequence[PolicyDecision]) -> list[str]:
@@ -157,7 +195,24 @@ def _write_outcome(outcome: Outcome, name: str, paper: Paper) -> None:
     paper.line(MARKS[outcome.verdict], f" {name}  {said}", indent=2, hang=4)
 
 
+def _write_checks(outcome: Outcome, paper: Paper) -> None:
+    """The five checks of the Notary Project as far as they were made, and what failed and is only to be told."""
+    made = [(check, outcome.facts[check]) for check in Check if check in outcome.facts]
+    width = max((len(check) for check, _ in made), default=0)
+    refused = f"{outcome.code}: {outcome.detail}"  # which stands above already
+    for check, said in made:
+        mark = CHECKED.get(said, ("!", UNSURE) if outcome.code is None else ("✗", BAD))
+        shown = said if said != refused else str(outcome.code)
+        paper.line(mark, f" {check:<{width}}  {shown}", indent=4, hang=4)
+    told = {said for _, said in made}
+    for note in outcome.notes:
+        if note not in told:
+            paper.line(("!", UNSURE), f" {note}", indent=4, hang=4)
+
+
 def _proof_of(outcome: Outcome) -> str:
+    if outcome.evidence is not None and outcome.evidence.form is Form.NOTATION:
+        return f"{outcome.verdict}  {outcome.detail}"
     return f"{outcome.verdict}, cross-check {said}" if (said := outcome.facts.get(CROSSCHECK)) else outcome.verdict
 
 

@@ -10,9 +10,8 @@ from typing import Annotated
 
 import typer
 
-from webhook import environment
 from webhook.errors import OperatorError
-from webhook.terminal import trust_root
+from webhook.terminal.options import OutputOption
 from webhook.terminal.paper import Output, Paper
 
 USAGE = 2
@@ -28,7 +27,6 @@ Examples:
 )
 
 OutOption = Annotated[Path, typer.Option("--out", metavar="FILE", help="The trusted_root.json to write.")]
-OutputOption = Annotated[Output, typer.Option("--output", "-o", help="For people, or one JSON document for programs.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -60,6 +58,9 @@ def show(
     output: OutputOption = Output.TEXT,
 ) -> int:
     """Say what a trust root trusts: in FILE, named by policies, or the public-good root. No network is used."""
+    from webhook import environment
+    from webhook.terminal import trust_root
+
     configured = environment.read(os.environ)
     return trust_root.show(file, tuple(policy or ()), configured, output=output, paper=Paper(sys.stdout))
 
@@ -87,6 +88,9 @@ def update(
     output: OutputOption = Output.TEXT,
 ) -> int:
     """Fetch the newest trust root of a TUF repository now, verify it by TUF, write it, and say what changed."""
+    from webhook import environment
+    from webhook.terminal import trust_root
+
     configured = environment.read(os.environ)
     return trust_root.update(mirror, root, out, configured, output=output, paper=Paper(sys.stdout))
 
@@ -138,6 +142,8 @@ def import_(
 
     What PEM files say has no dates: it counts for all times. Write `validFor` into the result when a key was replaced.
     """
+    from webhook.terminal import trust_root
+
     parts = trust_root.Parts(
         tuple(fulcio or ()), _logs(rekor, rekor_url, rekor_origin), tuple(ctfe or ()), tuple(tsa or ()), fulcio_url
     )

@@ -1,7 +1,8 @@
 """`verify`: one image, judged as the webhook would judge it, and told to the last signature.
 
-The same verifier works here as in the server; what differs is who says what is trusted: policy files, or keys, which
-make a policy for this one run. Registries on loopback or plain HTTP are only those that the command line names.
+The same verifier works here as in the server; what differs is who says what is trusted: policy files, or keys and
+profiles, which make a policy for this one run. Registries on loopback or plain HTTP are only those that the command
+line names. What the server fetches in the background, keys in AWS KMS among it, is fetched here before anything else.
 """
 
 from __future__ import annotations
@@ -9,23 +10,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from webhook import environment, judging
+from webhook import judging
 from webhook.errors import OperatorError
 from webhook.evidence.collect import Collector
-from webhook.evidence.model import Evidence
+from webhook.evidence.model import Evidence, Signer
 from webhook.judging import Judgement, Question
-from webhook.oci.registry import Observer, RequestKind, open_registry
+from webhook.oci.registry import Observer, RequestKind
+from webhook.outside import Observers, join
 from webhook.policy.model import PolicySet
 from webhook.settings import Settings
+from webhook.terminal import configured as configuration
 from webhook.terminal import facts, given, report
 from webhook.terminal.findings import Run
 from webhook.terminal.paper import Output, Paper
+from webhook.trust.keys import KeySource
+from webhook.trust.kms import KMSKey
+from webhook.trust.root import Trust
 from webhook.trust.sources import TrustSource
 from webhook.verification import Judge, Pending, Verifier
 
@@ -50,7 +56,8 @@ class Wanted:
     """What was asked on the command line."""
 
     image: str
-    keys: tuple[Path, ...]
+    keys: tuple[str, ...]  # files, or in AWS KMS
+    profiles: tuple[str, ...]  # ARNs
     certificate: Certificate
     policies: tuple[Path, ...]
     namespace: str
@@ -63,8 +70,11 @@ def run(wanted: Wanted, configured: Settings, *, output: Output, paper: Paper) -
     """The image was verified, and all that was found is told. Raises: OperatorError."""
     given.image(wanted.image)
     policies = _demanded(wanted, configured)
-    hosts = given.hosts(configured.registry.hosts, asked=wanted.image, insecure=wanted.insecure, private=wanted.private)
-    configured = replace(configured, registry=replace(configured.registry, hosts=hosts))
+    configured = configuration.with_hosts(
+        configured, asked=(wanted.image,), insecure=wanted.insecure, private=wanted.private
+    )
+    endpoints = (*configured.aws.kms_endpoints, *given.kms_endpoints(wanted.keys))
+    configured = replace(configured, aws=replace(configured.aws, kms_endpoints=endpoints))
     result = asyncio.run(_verify(wanted, policies, configured))
     if output is Output.JSON:
         paper.document(facts.verification(result))
@@ -75,17 +85,18 @@ def run(wanted: Wanted, configured: Settings, *, output: Output, paper: Paper) -
 
 def _demanded(wanted: Wanted, configured: Settings) -> PolicySet:
     asked = wanted.certificate
-    given_ways = sum((bool(wanted.keys), bool(wanted.policies), replace(asked, trusted_root=None) != Certificate()))
+    named = bool(wanted.keys or wanted.profiles)
+    given_ways = sum((named, bool(wanted.policies), replace(asked, trusted_root=None) != Certificate()))
     if given_ways != 1:
         found = "more than one" if given_ways else "none"
         raise OperatorError(
-            f"one of --key, --certificate-identity and --policy expected, found {found}: "
+            f"one of --key or --profile, --certificate-identity and --policy expected, found {found}: "
             "what should the image be held against?"
         )
-    if asked.trusted_root and (wanted.keys or wanted.policies):
+    if asked.trusted_root and (named or wanted.policies):
         raise OperatorError("--trusted-root: it is for --certificate-identity; a policy names its own under trustRoots")
-    if wanted.keys:
-        return given.keys(wanted.keys)
+    if named:
+        return given.signers(keys=wanted.keys, profiles=wanted.profiles)
     if wanted.policies:
         return given.policies(wanted.policies, configured.policy)
     return given.identities(
@@ -125,24 +136,33 @@ async def _verifier(
     configured: Settings, policies: PolicySet, observe: Observer, judge: Judge
 ) -> AsyncIterator[Verifier]:
     """The server's verifier, without the server. Raises: OperatorError."""
-    trust = TrustSource(configured.trust, configured.network, observe=_ignore_refresh)
-    trust.use(signer.trust_root for policy in policies.policies for signer in policy.signers if signer.trust_root)
-    await trust.refresh(0.0)  # only what is not at hand: TUF repositories of an operator's own
-    registry = open_registry(configured.registry, configured.network, observe=observe)
-    collector = Collector(registry=registry, limits=configured.evidence, observe=_ignore)
+    signers = [signer for policy in policies.policies for signer in policy.signers]
+    outside = join(configured, Observers(registry=observe))
+    collector = Collector(registry=outside.registry, limits=configured.evidence, observe=_ignore)
     try:
+        trust = await _at_hand(signers, outside.keys, configured)
         yield Verifier(
-            registry=registry,
+            registry=outside.registry,
             collector=collector,
             policy=configured.policy,
             observe=_ignore,
-            trust=lambda: trust.current,
+            trust=lambda: trust,
             judge=judge,
+            revocation=outside.asking.standing,
             crosscheck=configured.verification.crosscheck,
         )
     finally:
         await collector.close()
-        await registry.close()
+        await outside.close()
+
+
+async def _at_hand(signers: Iterable[Signer], keys: KeySource, configured: Settings) -> Trust:
+    """The roots and keys that `signers` name, each asked for once, and why the others could not be had."""
+    roots = TrustSource(configured.trust, configured.network, observe=_ignore_refresh)
+    roots.use(signer.trust_root for signer in signers if signer.trust_root)
+    await roots.refresh(0.0)  # only what is not at hand: TUF repositories of an operator's own
+    await asyncio.to_thread(keys.use, [signer.material for signer in signers if isinstance(signer.material, KMSKey)])
+    return replace(roots.current, keys=keys.current.keys, key_problems=keys.current.key_problems)
 
 
 def _ignore(stage: str, seconds: float) -> None:
@@ -151,21 +171,3 @@ def _ignore(stage: str, seconds: float) -> None:
 
 def _ignore_refresh(root: str, result: str) -> None:
     """What became of it stands in the outcome."""
-
-
-def configure(
-    variables: Mapping[str, str], *, registries: Path | None, docker_config: Path | None, ca_file: Path | None
-) -> Settings:
-    """The settings of the environment, and the command line's over them; the user's own docker login is the default.
-
-    Raises: OperatorError.
-    """
-    own = Path("~/.docker/config.json").expanduser()
-    if "COUNTERSIGN_DOCKER_CONFIG" not in variables and own.is_file():
-        docker_config = docker_config or own
-    given = {
-        "COUNTERSIGN_REGISTRIES": registries,
-        "COUNTERSIGN_DOCKER_CONFIG": docker_config,
-        "COUNTERSIGN_CA_FILE": ca_file,
-    }
-    return environment.read(variables, {name: str(path) for name, path in given.items() if path is not None})
