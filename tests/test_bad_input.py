@@ -474,7 +474,10 @@ POLICIES: dict[str, tuple[Callable[[Path], None] | str | bytes, str]] = {
     "another-kind": ("apiVersion: v1\nkind: ConfigMap\n", "kind"),
     "unknown-field": (release(more="  exemptRegistry: [registry.k8s.io]\n"), "exemptRegistry"),
     "unknown-mode": (release().replace("mode: enforce", "mode: audit"), "mode"),
-    "field-of-a-later-version": (release(more="  certificates: []\n"), "not supported by this version"),
+    "field-of-a-later-version": (
+        policy(more="  trustedKeys:\n    - {name: k, secret: {name: s, key: cosign.pub}}\n"),
+        "not supported by this version",
+    ),
     "no-key": (release().replace("-----BEGIN", "-----START"), "publicKey"),
     "private-key": (policy(more="  trustedKeys:\n" + key("k", RELEASE.private_pem)), "private key"),
     "bad-pattern": (release(more="  exemptRegistries: ['org*/x']\n"), "exemptRegistries[0]"),

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
+from tests.notation.aws_like import issue
 from tests.private_sigstore.instance import PrivateSigstore, key_of
 from webhook.audit.sinks import Metrics
 from webhook.demo import signing
 from webhook.policy import document, source
 from webhook.policy.finding import FindingCode
 from webhook.policy.reasons import short_type
-from webhook.policy.syntax import schema
+from webhook.policy.syntax import schema, sheet
 from webhook.terminal import app
 from webhook.trust.identity import EXTENSIONS
 
@@ -26,8 +27,9 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "policies").glob("*.md")])
 NOW = datetime(2026, 1, 20, tzinfo=UTC)
 HEAD = "apiVersion: countersign.dev/v1\nkind: TrustPolicy\nmetadata: {name: example}\n"
-SIGNERS = ("pipeline", "scanner")  # whom fragments name without saying who they are
+SIGNERS = ("pipeline", "scanner", "release")  # whom fragments name without saying who they are
 SIGSTORE = PrivateSigstore()
+ROOT_CA = issue("C=US,ST=WA,O=acme.example,CN=root").pem
 PEM = re.compile(r"^( *)-----BEGIN (PUBLIC KEY|CERTIFICATE)-----$.*?-----END \2-----$", re.MULTILINE | re.DOTALL)
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHORT_NAMES = ("slsaprovenance", "slsaprovenance02", "slsaprovenance1", "spdx", "spdxjson", "cyclonedx", "vuln",
@@ -108,13 +110,14 @@ def policies() -> Iterator[tuple[str, str]]:
 def as_policy(text: str) -> str | None:
     """A whole policy, made of what a document shows of one; `None` where it shows something else."""
     key = key_of("rsa2048" if "padding:" in text else "p256")
-    real = {"CERTIFICATE": SIGSTORE.ca_pem, "PUBLIC KEY": key.public_pem}
+    certificate = ROOT_CA if "trustStores:" in text else SIGSTORE.ca_pem
+    real = {"CERTIFICATE": certificate, "PUBLIC KEY": key.public_pem}
     text = PEM.sub(lambda shown: indent(real[shown[2]].strip(), shown[1]), text)
     first = re.split(r"[:\s]", text.strip(), maxsplit=1)[0]
     if "kind: TrustPolicy" in text:
         return text
     if first == "spec":
-        return HEAD + text.replace("spec:", "spec:\n  mode: enforce", 1)
+        return HEAD + (text if "mode:" in text else text.replace("spec:", "spec:\n  mode: enforce", 1))
     if text.startswith("- predicateType"):
         text = f"rules:\n  - images: [registry.example.com]\n    attestations:\n{indent(text, '      ')}"
         first = "rules"
@@ -124,7 +127,7 @@ def as_policy(text: str) -> str | None:
 
 
 def known_signers(text: str) -> str:
-    if "keyless:" in text or "trustedKeys:" in text:
+    if any(f"{field}:" in text for field in sheet.SIGNERS):
         return ""
     entries = "".join(
         f"    - name: {name}\n      publicKey: |\n{indent(signing.new_key().public_pem.strip(), '        ')}\n"
@@ -141,7 +144,8 @@ def test_a_policy_that_is_shown_loads(text: str) -> None:
 
 def test_policies_are_shown() -> None:
     assert {name.rpartition("-")[0] for name, _ in policies()} == {
-        "README.md", "attestations.md", "keyless.md", "keys.md", "policy.md", "trust-roots.md",
+        "README.md", "attestations.md", "aws.md", "keyless.md", "keys.md", "migration.md", "notary.md", "policy.md",
+        "trust-roots.md",
     }  # fmt: skip
 
 
@@ -192,7 +196,9 @@ def test_every_metric_is_documented_and_no_other() -> None:
     always = {name for name in named if name.startswith("countersign_")}
     assert always <= told
     # Those of policies and trust roots are made when there are some.
-    assert {name for name in told - always if not re.match(r"countersign_(polic|trust_root|tls)", name)} == set()
+    assert {
+        name for name in told - always if not re.match(r"countersign_(polic|trust_root|key_problems|tls)", name)
+    } == set()
 
 
 def documented_settings() -> Iterator[tuple[str, str]]:

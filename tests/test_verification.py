@@ -27,7 +27,7 @@ from webhook.demo.content import digest_of
 from webhook.demo.registry import MemoryRegistry
 from webhook.errors import Code
 from webhook.evidence.collect import Collector
-from webhook.evidence.model import Outcome, Place, Signer, SignerKind, Verdict
+from webhook.evidence.model import Outcome, Place, Proof, Signer, SignerKind, Verdict
 from webhook.oci import manifest
 from webhook.policy import document
 from webhook.policy.decision import ImageDecision, Result
@@ -379,6 +379,10 @@ async def test_large_bundle_is_judged_in_a_thread_all_the_same(
     assert (await cluster.verify(f"@{digest}")).code is code
 
 
+def verified(signer: Signer) -> Outcome:
+    return Outcome(Verdict.VERIFIED, None, "signed", signer, proof=Proof("spki:00", "00"))
+
+
 def test_known_signers_add_up_and_each_ends_by_itself() -> None:
     signers = [
         Signer(name, SignerKind.KEY, material.parse_public_key(key.public_pem))
@@ -386,14 +390,14 @@ def test_known_signers_add_up_and_each_ends_by_itself() -> None:
     ]
     known, image = Known(settings.Policy(known_max=2)), ("registry.example.com/app", None)
     for signer in signers:  # in half an outage only one of two is met
-        known.add(image, [Outcome(Verdict.VERIFIED, None, "signed", signer)])
+        known.add(image, [verified(signer)])
     known.add(image, [Outcome(Verdict.REJECTED, Code.SIGNATURE_INVALID, "forged", signers[0])])
     assert known.signers(image) == {signer.known_as for signer in signers}
     for number in range(2):
-        known.add((f"other/{number}", None), [Outcome(Verdict.VERIFIED, None, "signed", signers[0])])
+        known.add((f"other/{number}", None), [verified(signers[0])])
     assert known.signers(image) == frozenset()
     ended = Known(settings.Policy(known_lifetime=0.0))
-    ended.add(image, [Outcome(Verdict.VERIFIED, None, "signed", signers[0])])
+    ended.add(image, [verified(signers[0])])
     assert ended.signers(image) == frozenset()
 
 

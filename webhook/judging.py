@@ -16,12 +16,15 @@ from webhook.cosign import verifier as cosign
 from webhook.errors import Code, RejectedError
 from webhook.evidence import model
 from webhook.evidence.model import Evidence, Form, Outcome, Signer, Wants
+from webhook.evidence.unsettled import Unsettled
+from webhook.notation import verifier as notation
 from webhook.oci.reference import Digest, Reference
 from webhook.policy import attestations
 from webhook.policy.decision import Weighed
 from webhook.policy.model import AttestationDemand
 from webhook.settings import OFF_LOOP_BYTES, Crosscheck
 from webhook.trust.identity import Identity
+from webhook.trust.kms import KMSKey
 from webhook.trust.material import PublicKey
 from webhook.trust.root import Trust
 
@@ -48,12 +51,14 @@ class Question:
 class Judgement:
     outcomes: tuple[Outcome, ...] = ()
     weighed: tuple[Weighed, ...] = ()
+    unsettled: tuple[Unsettled, ...] = ()
 
     def of(self, evidence: Evidence) -> Judgement:
         """The same, said of `evidence`, which is what was judged or what is kept of that."""
         return Judgement(
             tuple(replace(outcome, evidence=evidence) for outcome in self.outcomes),
             tuple(replace(one, outcome=replace(one.outcome, evidence=evidence)) for one in self.weighed),
+            tuple(replace(one, outcome=replace(one.outcome, evidence=evidence)) for one in self.unsettled),
         )
 
 
@@ -62,8 +67,11 @@ def judge(evidence: Evidence, question: Question) -> Judgement:
 
     Never raises, unless the second implementation is wanted and cannot be loaded.
     """
+    if evidence.form is Form.NOTATION:
+        return _judge_notation(evidence, question)
+    signers = [signer for signer in question.signers if not signer.kind.is_notation]
     outcomes: Sequence[Outcome] = cosign.verify(
-        evidence, question.signers, predicates=question.wants.predicates, trust=question.trust, now=question.now
+        evidence, signers, predicates=question.wants.predicates, trust=question.trust, now=question.now
     )
     if question.crosscheck is not Crosscheck.OFF:
         outcomes = [_crosschecked(outcome, question) for outcome in outcomes]
@@ -73,11 +81,13 @@ def judge(evidence: Evidence, question: Question) -> Judgement:
 
 def is_costly(evidence: Evidence, question: Question) -> bool:
     """Judging it takes more than a millisecond: certificates, logs, timestamps, conditions, many keys, sheer size."""
+    if evidence.form is Form.NOTATION:
+        return True
     signature = evidence.form is Form.LEGACY  # against which no condition is held, and whose annotations tell the rest
     if len(evidence.payload) > OFF_LOOP_BYTES or (question.demands and not signature):
         return True
     certified = not signature or bool(evidence.annotations.get(legacy.CERTIFICATE))
-    return sum(_effort(signer.material, certified=certified) for signer in question.signers) > QUICK
+    return sum(_effort(signer, question.trust, certified=certified) for signer in question.signers) > QUICK
 
 
 def described(wanted: Reference, digest: Digest) -> Mapping[str, str]:
@@ -91,11 +101,26 @@ def described(wanted: Reference, digest: Digest) -> Mapping[str, str]:
     }
 
 
-def _effort(material: PublicKey | Identity, *, certified: bool) -> int:
+def _judge_notation(evidence: Evidence, question: Question) -> Judgement:
+    signers = [signer for signer in question.signers if signer.kind.is_notation]
+    found = notation.verify(evidence, signers, now=question.now)
+    return Judgement(
+        outcomes=tuple(one for one in found if isinstance(one, Outcome)),
+        unsettled=tuple(one for one in found if isinstance(one, Unsettled)),
+    )
+
+
+def _effort(signer: Signer, trust: Trust, *, certified: bool) -> int:
     """How many tries of a key of the usual kinds, P-256, RSA and Ed25519, take as long."""
-    if isinstance(material, Identity):
-        return QUICK + 1 if certified else 0
-    return _SLOW.get(material.algorithm, 1)
+    material = signer.material
+    if isinstance(material, KMSKey):
+        material = trust.keys.get(material, material)
+    match material:
+        case PublicKey():
+            return _SLOW.get(material.algorithm, 1)
+        case Identity():
+            return QUICK + 1 if certified else 0
+    return 0
 
 
 def _without_statement(outcome: Outcome) -> Outcome:

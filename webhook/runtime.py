@@ -17,9 +17,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import NoReturn
 
@@ -31,17 +31,21 @@ from webhook import environment, logs, settings, version
 from webhook.admission.handler import Handler
 from webhook.admission.places import Places
 from webhook.audit.sinks import JsonLog, Metrics
+from webhook.audit.sns import SNSSink
 from webhook.audit.trail import Trail
+from webhook.aws.calls import AWSError
 from webhook.errors import OperatorError
 from webhook.evidence.collect import Collector
-from webhook.evidence.model import Evidence, SignerKind
+from webhook.evidence.model import Evidence, Signer, SignerKind
 from webhook.oci import reference
-from webhook.oci.registry import Registry, open_registry
+from webhook.outside import Observers, Outside, join
 from webhook.policy.model import PolicySet
 from webhook.policy.source import DirectorySource
 from webhook.settings import Settings
 from webhook.tls import ServingCertificate
-from webhook.trust.root import PUBLIC_GOOD, RootSource
+from webhook.trust.keys import KeySource
+from webhook.trust.kms import KMSKey
+from webhook.trust.root import PUBLIC_GOOD, RootSource, Trust
 from webhook.trust.sources import TrustSource
 from webhook.verification import Verifier
 from webhook.web import app as web
@@ -86,7 +90,8 @@ class Parts:
     settings: Settings
     source: DirectorySource
     trust: TrustSource
-    registry: Registry
+    outside: Outside
+    sns: SNSSink | None
     collector: Collector
     workers: Workers
     certificate: ServingCertificate
@@ -100,27 +105,29 @@ def build(configured: Settings, *, audit_descriptor: int = STDOUT) -> Parts:
     """The parts that `configured` describes; records go to `audit_descriptor`. Raises: OperatorError."""
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each
     metrics = Metrics(hosts=_labels(configured), version=version.installed())
-    registry = open_registry(configured.registry, configured.network, observe=metrics.registry_request)
-    collector = Collector(registry=registry, limits=configured.evidence, observe=metrics.stage)
+    outside = join(configured, Observers(metrics.registry_request, metrics.revocation, metrics.key_refresh))
+    collector = Collector(registry=outside.registry, limits=configured.evidence, observe=metrics.stage)
     trust = TrustSource(configured.trust, configured.network, observe=metrics.trust_refresh)
     workers = Workers(configured.verification)
     verifier = Verifier(
-        registry=registry,
+        registry=outside.registry,
         collector=collector,
         policy=configured.policy,
         observe=metrics.stage,
-        trust=lambda: trust.current,
+        trust=lambda: _at_hand(trust, outside.keys),
         judge=workers.judge if configured.verification.workers else None,
+        revocation=outside.asking.standing,
         keep=Evidence.emptied,
         crosscheck=configured.verification.crosscheck,
         crosschecked=metrics.crosschecked,
     )
-    source = DirectorySource(configured.policy, before=lambda new: trust.use(_roots_of(new)))
+    source = DirectorySource(configured.policy, before=lambda new: _have_at_hand(new, trust, outside.keys))
     certificate = ServingCertificate(configured.server, now=datetime.now(UTC))
     metrics.watch(
         policies=lambda: source.current,
         certificate_expiry=lambda: certificate.not_after.timestamp(),
         trust=lambda: trust.states,
+        keys=lambda: outside.keys.states,
     )
     handler = Handler(
         policies=lambda: source.current,
@@ -128,14 +135,19 @@ def build(configured: Settings, *, audit_descriptor: int = STDOUT) -> Parts:
         places=Places(places=configured.admission.verifications, listed=_hosts(configured)),
         limits=configured.admission,
     )
-    trail = Trail((JsonLog(audit_descriptor),), dropped=metrics.dropped)
-    life = Life(problems=lambda: _problems(source, certificate), notes=lambda: _notes(source, certificate, trust))
+    sns = _sns(configured, outside, metrics)
+    trail = Trail((JsonLog(audit_descriptor), *([sns] if sns else [])), dropped=metrics.dropped)
+    life = Life(
+        problems=lambda: _problems(source, certificate),
+        notes=lambda: _notes(source, certificate, trust, outside.keys),
+    )
     validate = Validate(handler=handler, trail=trail, metrics=metrics, limits=configured.admission, life=life)
     return Parts(
         settings=configured,
         source=source,
         trust=trust,
-        registry=registry,
+        outside=outside,
+        sns=sns,
         collector=collector,
         workers=workers,
         certificate=certificate,
@@ -170,7 +182,8 @@ class Service:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="work"))
         parts = self.parts
         parts.source.load()
-        works = parts.source.watch(), parts.certificate.watch(), parts.trust.watch(), _warm_when_needed(parts)
+        works = [parts.source.watch(), parts.certificate.watch(), parts.trust.watch(), parts.outside.keys.watch()]
+        works += [_warm_when_needed(parts), *([parts.sns.run()] if parts.sns else [])]
         watchers = [asyncio.create_task(work) for work in works]
         try:
             async with server.running(*self._operations), server.running(*self._admission):
@@ -185,8 +198,10 @@ class Service:
             await asyncio.gather(*watchers, return_exceptions=True)
             await parts.collector.close()
             await parts.workers.close()
-            await parts.registry.close()
             await parts.trail.close(grace=TRAIL_GRACE)
+            if parts.sns is not None:
+                await parts.sns.close(grace=TRAIL_GRACE)
+            await parts.outside.close()
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -238,31 +253,67 @@ def _stop_or_exit(stop: asyncio.Event) -> None:
 
 
 async def _warm_when_needed(parts: Parts) -> None:
-    """Once a policy needs a worker, one is started before the first evidence is found."""
+    """Once a policy needs a worker, or AWS Signer, it is made ready before the first evidence is found."""
+    todo = [(_needs_worker, _warm_workers), (_needs_signer, _warm_aws)]
     while True:
-        if _needs_worker(parts.source.current):
-            parts.workers.warm()
+        for needs, warm in tuple(todo):
+            if needs(parts.source.current):
+                todo.remove((needs, warm))
+                await warm(parts)
+        if not todo:
             return
         await asyncio.sleep(parts.settings.policy.reload_interval)
 
 
+async def _warm_workers(parts: Parts) -> None:
+    parts.workers.warm()
+
+
+async def _warm_aws(parts: Parts) -> None:
+    with contextlib.suppress(AWSError):  # which is for whoever asks in earnest
+        await parts.outside.aws.partition_of("")
+
+
+def _at_hand(trust: TrustSource, keys: KeySource) -> Trust:
+    fetched = keys.current
+    return replace(trust.current, keys=fetched.keys, key_problems=fetched.key_problems)
+
+
+def _have_at_hand(policies: PolicySet, trust: TrustSource, keys: KeySource) -> None:
+    """What `policies` name was looked for, before they are in force."""
+    trust.use(_roots_of(policies))
+    keys.use(signer.material for signer in _signers(policies) if isinstance(signer.material, KMSKey))
+
+
+def _sns(configured: Settings, outside: Outside, metrics: Metrics) -> SNSSink | None:
+    topic = configured.aws.sns_topic
+    return SNSSink(topic=topic, aws=outside.aws, dropped=metrics.dropped) if topic else None
+
+
 def _needs_worker(policies: PolicySet) -> bool:
     return any(
-        any(signer.kind is SignerKind.KEYLESS for signer in policy.signers)
+        any(signer.kind is not SignerKind.KEY for signer in policy.signers)
         or any(rule.attestations for rule in policy.rules)
         for policy in policies.policies
     )
 
 
+def _needs_signer(policies: PolicySet) -> bool:
+    return any(signer.kind is SignerKind.PROFILE for signer in _signers(policies))
+
+
 def _roots_of(policies: PolicySet) -> tuple[RootSource, ...]:
     """The roots that are needed. A key for which no log is demanded makes do with the one that is shipped."""
-    signers = (signer for policy in policies.policies for signer in policy.signers)
     return tuple(
         signer.trust_root
-        for signer in signers
+        for signer in _signers(policies)
         if signer.trust_root is not None
         and (signer.kind is SignerKind.KEYLESS or signer.require_log or signer.trust_root != PUBLIC_GOOD)
     )
+
+
+def _signers(policies: PolicySet) -> Iterator[Signer]:
+    return (signer for policy in policies.policies for signer in policy.signers)
 
 
 def _hosts(configured: Settings) -> frozenset[str]:
@@ -284,7 +335,9 @@ def _problems(source: DirectorySource, certificate: ServingCertificate) -> Mappi
     return problems
 
 
-def _notes(source: DirectorySource, certificate: ServingCertificate, trust: TrustSource) -> Mapping[str, str]:
+def _notes(
+    source: DirectorySource, certificate: ServingCertificate, trust: TrustSource, keys: KeySource
+) -> Mapping[str, str]:
     policies = source.current
     notes = {
         "policies": str(len(policies.policies)),
@@ -295,7 +348,8 @@ def _notes(source: DirectorySource, certificate: ServingCertificate, trust: Trus
     if certificate.problem:
         notes["certificate"] = certificate.problem
     now = datetime.now(UTC)
-    return notes | {f"trust-root {state.source.key}": state.describe(now) for state in trust.states}
+    notes |= {f"trust-root {state.source.key}": state.describe(now) for state in trust.states}
+    return notes | {f"key {state.place}": state.describe(now) for state in keys.states}
 
 
 class _Parser(argparse.ArgumentParser):

@@ -6,7 +6,7 @@
     decide
 
 `finish` always answers: what could not be examined is an outcome like any other, and the deadline is one of them.
-Nothing here judges: selecting and deciding is `policy`'s, verifying is `cosign`'s.
+Nothing here judges: selecting and deciding is `policy`'s, verifying is `cosign`'s and `notation`'s.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from webhook.errors import Code, CountersignError, InconclusiveError, MalformedE
 from webhook.evidence import places
 from webhook.evidence.collect import Collector
 from webhook.evidence.model import Asked, Evidence, Outcome, Place, Verdict, failed
+from webhook.evidence.unsettled import Unsettled, settle
 from webhook.judging import Judgement, Question
 from webhook.oci import reference
 from webhook.oci.reference import Digest, Reference
@@ -33,11 +34,13 @@ from webhook.policy.decision import Weighed
 from webhook.policy.model import OnUnavailable, PolicySet
 from webhook.policy.select import Selection
 from webhook.settings import Crosscheck
+from webhook.trust.notary.inquiry import Inquiry, Standing, Status
 from webhook.trust.root import Trust
 
 log = logging.getLogger(__name__)
 Paths = tuple[tuple[str, str], ...]
 Judge = Callable[[Evidence, Question], Awaitable[Judgement]]
+AskRevocation = Callable[[Inquiry], Awaitable[Status]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +67,14 @@ class Verifier:
         observe: Callable[[str, float], None],
         trust: Callable[[], Trust] = Trust,
         judge: Judge | None = None,
+        revocation: AskRevocation | None = None,
         keep: Callable[[Evidence], Evidence] = lambda evidence: evidence,
         crosscheck: Crosscheck = Crosscheck.OFF,
         crosschecked: Callable[[str], None] = lambda result: None,
     ) -> None:
         self.registry, self.collector, self.observe, self.trust = registry, collector, observe, trust
         self.judge, self.keep = judge or _in_a_thread, keep
+        self.revocation = revocation or _nobody_knows
         self.crosscheck, self.crosschecked = crosscheck, crosschecked
         self.no_match = policy.no_match
         self.known = Known(policy)
@@ -128,6 +133,8 @@ class Examination:
             selections = self._select_by(self._digest)
             self._selections = _refusing(selections) or selections
         if _undecided(self._selections):
+            # Whoever asks for a tag makes a pull-through cache fetch the image; for a digest nobody has yet.
+            await self._verifier.registry.import_upstream(self._pending.reference.repository, self._digest)
             await self._examine(self._digest)
 
     async def _resolve(self) -> Digest:
@@ -183,7 +190,8 @@ class Examination:
 
     def _note_end(self, question: Question) -> None:
         """All there is was looked at: of what a rule wants there may be nothing, though others found what they want."""
-        if not self._outcomes or question.demands:
+        several = question.wants.signatures and question.wants.notation  # of which one may have been found alone
+        if not self._outcomes or question.demands or several:
             self._outcomes.append(
                 Outcome(Verdict.REJECTED, Code.NO_SIGNATURE, "no signature was found for this digest")
             )
@@ -196,9 +204,17 @@ class Examination:
             found = judging.judge(evidence, question)
         found = found.of(self._verifier.keep(evidence))
         self._outcomes += found.outcomes
+        self._outcomes += await self._settle(found.unsettled)
         self._weighed += found.weighed
         self._report_crosscheck(found.outcomes)
         self._verifier.observe("verify", time.perf_counter() - started)
+
+    async def _settle(self, unsettled: Iterable[Unsettled]) -> list[Outcome]:
+        """The outcomes of what was verified but for revocation; one question is asked once, whoever has it."""
+        asked = list(dict.fromkeys(ask.inquiry for one in unsettled for ask in one.asks))
+        found = await asyncio.gather(*map(self._verifier.revocation, asked))
+        answers = dict(zip(asked, found, strict=True))
+        return [settle(one, answers) for one in unsettled]
 
     def _report_crosscheck(self, outcomes: Iterable[Outcome]) -> None:
         for outcome in outcomes:
@@ -299,6 +315,11 @@ def _undecided(selections: tuple[Selection, ...]) -> tuple[Selection, ...]:
 
 def _asks_known(selections: tuple[Selection, ...]) -> bool:
     return any(s.rule is not None and s.rule.on_unavailable is OnUnavailable.KNOWN for s in selections)
+
+
+async def _nobody_knows(inquiry: Inquiry) -> Status:
+    del inquiry
+    return Status(Standing.UNKNOWN, "this process asks nobody whether anything was revoked")
 
 
 async def _in_a_thread(evidence: Evidence, question: Question) -> Judgement:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.bench import images, signatures
+from tests.bench import costs, images, signatures
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / ".tools/bin"
@@ -119,7 +119,7 @@ def main() -> int:
     options.out.write_text("".join(json.dumps(result) + "\n" for result in results))
     print(_table(results))
     print()
-    print(signatures.table(signatures.measure(20 if options.short else signatures.ROUNDS)))
+    print(costs.table(signatures.measure(20 if options.short else signatures.ROUNDS)))
     return 0
 
 

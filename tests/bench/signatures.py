@@ -3,7 +3,8 @@
     python -m tests.bench.signatures
 
 The signatures are real ones, made by other tools: `tests/vectors/sigstore`. An attestation is made here, and judged
-with a condition and without one; the cross-check is what the second implementation takes on top.
+with a condition and without one; the cross-check is what the second implementation takes on top. Those of the Notary
+Project are in `notary`.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from __future__ import annotations
 import base64
 import json
 import os
-import statistics
 import sys
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tests.bench import notary
+from tests.bench.costs import Cost, both, median, table
 from tests.oracle import engine
 from tests.private_sigstore.instance import PrivateSigstore
 from webhook import judging
@@ -41,26 +42,10 @@ CONDITION = 'predicate.runDetails.builder.id == "https://builder.example" && pre
 ROUNDS = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """`oracle` is `None` where the oracle does no such thing."""
-
-    title: str
-    ours: float
-    oracle: float | None = None
-
-
 def measure(rounds: int = ROUNDS) -> list[Cost]:
     """Every case; each is verified once before, so that a wrong answer costs no figure."""
-    return [_legacy(rounds), _bundle(rounds), _timestamp(rounds), *_attestation(rounds), _crosscheck(rounds)]
-
-
-def table(costs: list[Cost]) -> str:
-    lines = ["| one signature | ms | oracle ms | ratio |", "|---|---|---|---|"]
-    for cost in costs:
-        theirs, ratio = ("", "") if cost.oracle is None else (f"{cost.oracle:.2f}", f"{cost.ours / cost.oracle:.2f}")
-        lines.append(f"| {cost.title} | {cost.ours:.2f} | {theirs} | {ratio} |")
-    return "\n".join(lines)
+    sigstore = [_legacy(rounds), _bundle(rounds), _timestamp(rounds), *_attestation(rounds), _crosscheck(rounds)]
+    return sigstore + notary.measure(rounds)
 
 
 def _legacy(rounds: int) -> Cost:
@@ -68,7 +53,7 @@ def _legacy(rounds: int) -> Cost:
     payload, annotations = _read(case, "payload"), json.loads(_read(case, "annotations"))
     ours = _judging(_evidence(Form.LEGACY, payload, case["digest"], annotations), _question(case))
     policy, root = _oracle(case)
-    return Cost("legacy keyless: certificate, SET, SCT", *_both(rounds, ours, lambda: engine.verify_legacy_signature(
+    return Cost("legacy keyless: certificate, SET, SCT", *both(rounds, ours, lambda: engine.verify_legacy_signature(
         payload, annotations, case["digest"], policy, root)))  # fmt: skip
 
 
@@ -77,7 +62,7 @@ def _bundle(rounds: int) -> Cost:
     data = _read(case, "bundle")
     ours = _judging(_evidence(Form.BUNDLE, data, case["digest"]), _question(case))
     policy, root = _oracle(case)
-    return Cost("bundle keyless: certificate, SET, proof, timestamp, SCT", *_both(
+    return Cost("bundle keyless: certificate, SET, proof, timestamp, SCT", *both(
         rounds, ours, lambda: engine.verify_bundle(data, policy, root, digest=case["digest"])))  # fmt: skip
 
 
@@ -94,7 +79,7 @@ def _timestamp(rounds: int) -> Cost:
     def ours() -> None:
         timestamp.verify(timestamp.parse_response(token), signature, roots=[root], intermediates=between, signer=leaf)
 
-    return Cost("timestamp token", *_both(rounds, ours, lambda: engine.verify_timestamp(token, signature, oracles)))
+    return Cost("timestamp token", *both(rounds, ours, lambda: engine.verify_timestamp(token, signature, oracles)))
 
 
 def _attestation(rounds: int) -> list[Cost]:
@@ -111,7 +96,7 @@ def _attestation(rounds: int) -> list[Cost]:
     asked = replace(bare, demands=(demand,))
     [weighed] = judging.judge(found, asked).weighed
     assert weighed.code is None, weighed.detail
-    costs = [_median(rounds, lambda question=question: judging.judge(found, question)) for question in (bare, asked)]  # type: ignore[misc]
+    costs = [median(rounds, lambda question=question: judging.judge(found, question)) for question in (bare, asked)]  # type: ignore[misc]
     title = f".att keyless, {len(layer) // 1024} KiB"
     return [Cost(title, costs[0]), Cost(f"{title}, with a condition", costs[1])]
 
@@ -122,7 +107,7 @@ def _crosscheck(rounds: int) -> Cost:
     found = _evidence(Form.BUNDLE, _read(case, "bundle"), case["digest"])
     [outcome] = judging.judge(found, question).outcomes
     assert outcome.facts[judging.CROSSCHECK] == judging.AGREED, outcome
-    return Cost("bundle keyless, cross-checked", _median(rounds, lambda: judging.judge(found, question)))
+    return Cost("bundle keyless, cross-checked", median(rounds, lambda: judging.judge(found, question)))
 
 
 def _read(case: dict[str, dict[str, str]], name: str) -> bytes:
@@ -152,22 +137,6 @@ def _judging(found: Evidence, question: Question) -> Callable[[], object]:
     [outcome] = judging.judge(found, question).outcomes
     assert outcome.verdict is Verdict.VERIFIED, outcome
     return lambda: judging.judge(found, question)
-
-
-def _both(rounds: int, ours: Callable[[], object], oracle: Callable[[], object]) -> tuple[float, float]:
-    """Turn by turn, since machines drift."""
-    first, second = _median(rounds, ours), _median(rounds, oracle)
-    return (first + _median(rounds, ours)) / 2, (second + _median(rounds, oracle)) / 2
-
-
-def _median(rounds: int, work: Callable[[], object]) -> float:
-    work()
-    taken = []
-    for _ in range(rounds):
-        started = time.process_time()
-        work()
-        taken.append(time.process_time() - started)
-    return 1e3 * statistics.median(taken)
 
 
 def main() -> int:

@@ -36,29 +36,42 @@ class Webhook:
     policies: Path  # of the one outside; the other has a copy in a ConfigMap
 
 
-def outside(cluster: Cluster, policies: Path, directory: Path) -> Webhook:
-    """`countersign serve` runs on the node and is asked for namespaces labelled `outside`."""
+def outside(
+    cluster: Cluster,
+    policies: Path,
+    directory: Path,
+    *,
+    by: str = "outside",
+    ports: tuple[int, int] = (9443, 8080),
+    plain: str = "",
+) -> Webhook:
+    """`countersign serve` runs on the node and is asked for namespaces labelled `by`; `ports` are for admission and
+    operations. `plain` is a registry on the node's loopback that speaks plain HTTP."""
     registries, authority = directory / "registries.yaml", directory / "authority.pem"
-    registries.write_text(_registries(cluster.node.root / REGISTRY_AUTHORITY))
+    listed = json.loads(_registries(cluster.node.root / REGISTRY_AUTHORITY))
+    listed["registries"] += [{"host": plain, "insecureHTTP": True, "loopback": True}] if plain else []
+    registries.write_text(json.dumps(listed))
     settings = {
+        "ADMISSION_PORT": ports[0],
+        "OPERATIONS_PORT": ports[1],
         "POLICIES": policies,
         "POLICY_RELOAD_INTERVAL": "0.1",
         "REGISTRIES": registries,
-        "NAMES": f"{NAME}.outside.svc",
+        "NAMES": f"{NAME}.{by}.svc",
         "CA_OUT": authority,
     }
     environment = [f"COUNTERSIGN_{name}={value}" for name, value in settings.items()]
     serve = "import sys; from webhook.cli import main; sys.exit(main())"
     command = ["env", f"--chdir={conftest.ROOT}", *environment, sys.executable, "-c", serve, "serve"]
-    cluster.node.spawn("countersign", *command)
+    cluster.node.spawn(NAME if by == "outside" else f"{NAME}-{by}", *command)
     _wait_for_file(cluster, authority)
     service = {"type": "ExternalName", "externalName": "localhost"}
     cluster.apply(
-        _namespace("outside"),
-        _object("v1", "Service", NAME, "outside", spec=service),
-        _webhook_configuration("outside", authority.read_bytes(), port=9443),
+        _namespace(by),
+        _object("v1", "Service", NAME, by, spec=service),
+        _webhook_configuration(by, authority.read_bytes(), port=ports[0]),
     )
-    return Webhook("outside", policies)
+    return Webhook(by, policies)
 
 
 def inside(cluster: Cluster, policies: Path, directory: Path, image_archive: Path) -> Webhook:

@@ -1,8 +1,9 @@
-"""Images in a cluster's registry and the signatures on them, made by the real crane and the real cosign.
+"""Images in a cluster's registry and the signatures on them, made by the real crane, cosign and notation.
 
 Each image prints its own name, so each has a digest of its own. Signatures come in both forms: the legacy `.sig`
-manifest, and the bundle, which this registry lists by the fallback tag, as it has no referrers API. Some are no work of
-an honest signer: signatures copied from another image, and one whose payload was edited afterwards.
+manifest, and the bundle, which this registry lists by the fallback tag, as it has no referrers API; those of the Notary
+Project are JWS or COSE, and listed as the registry can. Some are no work of an honest signer: signatures copied from
+another image, and ones whose payload was edited afterwards.
 """
 
 from __future__ import annotations
@@ -35,6 +36,18 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate that signed itself, whose key notation knows by its `name`."""
+
+    name: str
+    path: Path
+
+    @property
+    def pem(self) -> str:
+        return self.path.read_text()
+
+
+@dataclass(frozen=True, slots=True)
 class Image:
     """`tagged` and `pinned` name the same image: by its tag, and by its digest."""
 
@@ -60,6 +73,28 @@ class Workshop:
 
     def _run(self, *args: str | Path) -> str:
         return self._cluster.run("env", "COSIGN_PASSWORD=", *args).stdout.strip()
+
+    def _notation(self, *args: str | Path) -> None:
+        home = self._directory / "notation"
+        self._cluster.run("env", f"NOTATION_CONFIG={home}", f"HOME={home}", "notation", *args)
+
+    def certificate(self, name: str) -> Certificate:
+        self._notation("cert", "generate-test", name)
+        return Certificate(name, self._directory / "notation" / "localkeys" / f"{name}.crt")
+
+    def sign_notary(self, image: Image, by: Certificate, *, form: str = "jws") -> Image:
+        """`image` has a Notary Project signature by `by`, with the referrers API where its registry has one."""
+        plain = ["--insecure-registry"] if image.repository.startswith("127.0.0.1:") else []
+        self._notation(
+            "sign", "--key", by.name, "--signature-format", form, "--force-referrers-tag=false", *plain, image.pinned
+        )
+        return image
+
+    def copy(self, image: Image, host: str) -> Image:
+        """The same image in the registry at `host`, with nothing attached to it."""
+        tagged = f"{host}/{image.tagged.partition('/')[2]}"
+        self._run("crane", "copy", image.pinned, tagged)
+        return Image(tagged, f"{tagged.rpartition(':')[0]}@{image.digest}")
 
     def key(self, name: str) -> Key:
         prefix = self._directory / name
@@ -139,6 +174,24 @@ class Workshop:
             _put(http, f"{path}/{target.digest.replace(':', '-')}", index.replace(referrer, digest))
         return target
 
+    def edit_envelope(self, source: Image, target: Image) -> Image:
+        """As `redirect_bundle`, and in the Notary Project envelope too the digest of `target` stands."""
+        index, referrer = self._run("crane", "manifest", referrers_tag(source)), self.referrer(source)
+        manifest = json.loads(self._run("crane", "manifest", f"{source.repository}@{referrer}"))
+        paths = [f"/v2/{image.repository.partition('/')[2]}" for image in (source, target)]
+        with self._cluster.reach(REGISTRY_PORT) as (host, port), httpx.Client(base_url=f"http://{host}:{port}") as http:
+            envelope = http.get(f"{paths[0]}/blobs/{manifest['layers'][0]['digest']}").raise_for_status().content
+            edited = _edited(envelope, source.digest, target.digest)
+            manifest["layers"][0] |= {"digest": _push_blob(http, paths[1], edited), "size": len(edited)}
+            redirected = json.dumps(manifest).replace(source.digest, target.digest)
+            digest = f"sha256:{hashlib.sha256(redirected.encode()).hexdigest()}"
+            _push_blob(http, paths[1], b"{}")  # the manifest's config
+            _put(http, f"{paths[1]}/manifests/{digest}", redirected)
+            listed = json.loads(index)
+            listed["manifests"][0] |= {"digest": digest, "size": len(redirected)}
+            _put(http, f"{paths[1]}/manifests/{target.digest.replace(':', '-')}", json.dumps(listed))
+        return target
+
     def edit_signature(self, source: Image, target: Image) -> Image:
         """`target` has the legacy signature of `source`, with its payload edited to name the digest of `target`."""
         layer = json.loads(self._run("crane", "manifest", signature_tag(source)))["layers"][0]
@@ -166,3 +219,21 @@ def referrers_tag(image: Image) -> str:
 def _put(http: httpx.Client, path: str, document: str) -> None:
     media_type = json.loads(document)["mediaType"]
     http.put(path, content=document, headers={"Content-Type": media_type}).raise_for_status()
+
+
+def _push_blob(http: httpx.Client, path: str, data: bytes) -> str:
+    """Returns its digest."""
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    upload = http.post(f"{path}/blobs/uploads/").raise_for_status().headers["location"]
+    separator = "&" if "?" in upload else "?"
+    http.put(f"{upload}{separator}digest={digest}", content=data).raise_for_status()
+    return digest
+
+
+def _edited(envelope: bytes, digest: str, other: str) -> bytes:
+    """A JWS or COSE envelope in whose payload another digest stands, of the same length."""
+    if not envelope.startswith(b"{"):
+        return envelope.replace(digest.encode(), other.encode())
+    document = json.loads(envelope)
+    payload = base64.urlsafe_b64decode(document["payload"] + "==").replace(digest.encode(), other.encode())
+    return json.dumps({**document, "payload": base64.urlsafe_b64encode(payload).rstrip(b"=").decode()}).encode()

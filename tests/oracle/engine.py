@@ -3,6 +3,7 @@
 It was the first to be written, to try out the rules, and is kept as it is: what it knows of legacy signatures, of keys
 and of bundles without a log no other verifier in Python does. Nothing but tests may import it.
 """
+
 from __future__ import annotations
 
 import base64
@@ -23,7 +24,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 from cryptography.x509.verification import (
-    Criticality, ExtensionPolicy, PolicyBuilder, Store,
+    Criticality,
+    ExtensionPolicy,
+    PolicyBuilder,
+    Store,
     VerificationError as X509Error,
 )
 from rfc3161_client import VerifierBuilder, decode_timestamp_response
@@ -32,17 +36,17 @@ from rfc3161_client.errors import VerificationError as TsaError
 
 # ---------------------------------------------------------------- errors
 class Reason(str, Enum):
-    MALFORMED = "malformed"                # could not be parsed / violates its own format
-    UNSUPPORTED = "unsupported"            # well formed but outside what we accept
+    MALFORMED = "malformed"  # could not be parsed / violates its own format
+    UNSUPPORTED = "unsupported"  # well formed but outside what we accept
     LIMIT = "limit_exceeded"
-    SIGNATURE = "signature_invalid"        # the key did not sign this
-    UNTRUSTED = "untrusted_material"       # chain, SCT, log or TSA not anchored in the trust root
-    TIME = "time_invalid"                  # no trusted time, or outside a validity window
-    TLOG = "tlog_invalid"                  # SET / proof / checkpoint wrong
+    SIGNATURE = "signature_invalid"  # the key did not sign this
+    UNTRUSTED = "untrusted_material"  # chain, SCT, log or TSA not anchored in the trust root
+    TIME = "time_invalid"  # no trusted time, or outside a validity window
+    TLOG = "tlog_invalid"  # SET / proof / checkpoint wrong
     TLOG_MISMATCH = "tlog_entry_mismatch"  # entry is about something else
     IDENTITY = "identity_mismatch"
-    SUBJECT = "subject_mismatch"           # valid signature, other image
-    CLAIM = "claim_mismatch"               # predicateType / critical.type / annotations
+    SUBJECT = "subject_mismatch"  # valid signature, other image
+    CLAIM = "claim_mismatch"  # predicateType / critical.type / annotations
 
 
 class VerifyError(Exception):
@@ -64,7 +68,7 @@ MAX_SUBJECTS = 1024
 MAX_DIGESTS = 32
 MAX_CHECKPOINT = 64 << 10
 MAX_PAYLOAD = 16 << 20
-MAX_RAW = 64 << 10                     # one signature, one RFC 3161 token
+MAX_RAW = 64 << 10  # one signature, one RFC 3161 token
 
 INTOTO = "application/vnd.in-toto+json"
 SIGN_V1 = "https://sigstore.dev/cosign/sign/v1"
@@ -106,7 +110,7 @@ def loads(raw: bytes | str, limit: int):
 def b64(v, what: str, allow_empty=False) -> bytes:
     if not isinstance(v, str):
         fail(Reason.MALFORMED, f"{what}: base64 string expected")
-    try:                                   # line breaks are tolerated, as Go decoders do
+    try:  # line breaks are tolerated, as Go decoders do
         out = base64.b64decode(v.replace("\n", "").replace("\r", ""), validate=True)
     except (ValueError, binascii.Error):
         fail(Reason.MALFORMED, f"{what}: bad base64")
@@ -176,8 +180,7 @@ def load_cert(der: bytes, what="certificate") -> x509.Certificate:
 
 
 def spki(key) -> bytes:
-    return key.public_bytes(serialization.Encoding.DER,
-                            serialization.PublicFormat.SubjectPublicKeyInfo)
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
 # ---------------------------------------------------------------- trust root
@@ -186,7 +189,7 @@ class Window:
     start: datetime | None
     end: datetime | None
 
-    def has(self, t: datetime) -> bool:       # closed interval
+    def has(self, t: datetime) -> bool:  # closed interval
         return (self.start is None or self.start <= t) and (self.end is None or t <= self.end)
 
 
@@ -208,7 +211,7 @@ class LogKey:
 
 @dataclass(frozen=True)
 class Authority:
-    chain: tuple[x509.Certificate, ...]       # leaf/intermediate first, root last
+    chain: tuple[x509.Certificate, ...]  # leaf/intermediate first, root last
     window: Window
 
 
@@ -233,17 +236,20 @@ class TrustRoot:
     @classmethod
     def from_json(cls, raw: bytes) -> "TrustRoot":
         d = obj(loads(raw, 4 << 20), "trusted root")
-        if d.get("mediaType") not in ("application/vnd.dev.sigstore.trustedroot+json;version=0.1",
-                                      "application/vnd.dev.sigstore.trustedroot.v0.1+json"):
+        if d.get("mediaType") not in (
+            "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
+            "application/vnd.dev.sigstore.trustedroot.v0.1+json",
+        ):
             fail(Reason.UNSUPPORTED, "trusted root mediaType")
 
         def window(v, required, what):
             v = obj(v if v is not None else {}, what)
-            start, end = v.get("start"), v.get("end")          # proto3 JSON: null means absent
+            start, end = v.get("start"), v.get("end")  # proto3 JSON: null means absent
             if required and start is None:
                 fail(Reason.MALFORMED, f"{what}: validFor.start is required")
-            return Window(rfc3339(start, what) if start is not None else None,
-                          rfc3339(end, what) if end is not None else None)
+            return Window(
+                rfc3339(start, what) if start is not None else None, rfc3339(end, what) if end is not None else None
+            )
 
         def logs(name):
             out = []
@@ -252,7 +258,7 @@ class TrustRoot:
                 w = window(pk.get("validFor"), True, name)
                 det = cls.DETAILS.get(str(pk.get("keyDetails")))
                 if det is None:
-                    continue                       # unknown algorithm: key not usable, not fatal
+                    continue  # unknown algorithm: key not usable, not fatal
                 try:
                     key = serialization.load_der_public_key(b64(pk.get("rawBytes"), name))
                 except ValueError:
@@ -266,16 +272,16 @@ class TrustRoot:
         def auths(name):
             out = []
             for a in arr(d.get(name), name, 256):
-                certs = tuple(load_cert(b64(obj(c, name).get("rawBytes"), name))
-                              for c in arr(obj(obj(a, name).get("certChain"), name)
-                                           .get("certificates"), name, MAX_CERTS))
+                certs = tuple(
+                    load_cert(b64(obj(c, name).get("rawBytes"), name))
+                    for c in arr(obj(obj(a, name).get("certChain"), name).get("certificates"), name, MAX_CERTS)
+                )
                 if not certs:
                     fail(Reason.MALFORMED, f"{name}: empty chain")
                 out.append(Authority(certs, window(a.get("validFor"), False, name)))
             return tuple(out)
 
-        return cls(logs("tlogs"), logs("ctlogs"), auths("certificateAuthorities"),
-                   auths("timestampAuthorities"))
+        return cls(logs("tlogs"), logs("ctlogs"), auths("certificateAuthorities"), auths("timestampAuthorities"))
 
 
 # ---------------------------------------------------------------- raw signatures
@@ -290,19 +296,19 @@ def load_key_pem(pem: bytes):
         key = serialization.load_pem_public_key(pem)
     except Exception as e:
         fail(Reason.MALFORMED, f"public key: {type(e).__name__}")
-    candidates(key, ("pkcs1",))           # rejects unknown types, small RSA, odd curves
+    candidates(key, ("pkcs1",))  # rejects unknown types, small RSA, odd curves
     return key
 
 
 def raw_verify(key, h, scheme, sig: bytes, data: bytes, prehashed=False) -> bool:
     from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+
     try:
         hh = Prehashed(h) if prehashed and h is not None else h
         if isinstance(key, ec.EllipticCurvePublicKey):
             key.verify(sig, data, ec.ECDSA(hh))
         elif isinstance(key, rsa.RSAPublicKey):
-            pad = padding.PKCS1v15() if scheme == "pkcs1" else \
-                padding.PSS(padding.MGF1(h), padding.PSS.AUTO)
+            pad = padding.PKCS1v15() if scheme == "pkcs1" else padding.PSS(padding.MGF1(h), padding.PSS.AUTO)
             key.verify(sig, data, pad, hh)
         elif isinstance(key, ed25519.Ed25519PublicKey) and not prehashed:
             key.verify(sig, data)
@@ -313,9 +319,11 @@ def raw_verify(key, h, scheme, sig: bytes, data: bytes, prehashed=False) -> bool
         return False
 
 
-_CURVES = {"secp256r1": [hashes.SHA256()],
-           "secp384r1": [hashes.SHA384(), hashes.SHA256()],     # second one: old clients
-           "secp521r1": [hashes.SHA512(), hashes.SHA256()]}
+_CURVES = {
+    "secp256r1": [hashes.SHA256()],
+    "secp384r1": [hashes.SHA384(), hashes.SHA256()],  # second one: old clients
+    "secp521r1": [hashes.SHA512(), hashes.SHA256()],
+}
 
 
 def candidates(key, rsa_schemes=("pkcs1",)) -> list[tuple[object, str]]:
@@ -364,10 +372,8 @@ def verify_digest(key, sig: bytes, alg: str, digest: bytes):
 
 
 # ---------------------------------------------------------------- certificates
-_CA_POL = ExtensionPolicy.webpki_defaults_ca().may_be_present(
-    x509.ExtendedKeyUsage, Criticality.AGNOSTIC, None)
-_EE_POL = ExtensionPolicy.webpki_defaults_ee().may_be_present(
-    x509.ExtendedKeyUsage, Criticality.AGNOSTIC, None)
+_CA_POL = ExtensionPolicy.webpki_defaults_ca().may_be_present(x509.ExtendedKeyUsage, Criticality.AGNOSTIC, None)
+_EE_POL = ExtensionPolicy.webpki_defaults_ee().may_be_present(x509.ExtendedKeyUsage, Criticality.AGNOSTIC, None)
 
 
 def build_chain(leaf: x509.Certificate, root: TrustRoot, t: datetime) -> list[x509.Certificate]:
@@ -377,13 +383,18 @@ def build_chain(leaf: x509.Certificate, root: TrustRoot, t: datetime) -> list[x5
             last = "time outside the CA's validity in the trust root"
             continue
         try:
-            v = (PolicyBuilder().store(Store([ca.chain[-1]])).time(t)
-                 .extension_policies(ca_policy=_CA_POL, ee_policy=_EE_POL).build_client_verifier())
+            v = (
+                PolicyBuilder()
+                .store(Store([ca.chain[-1]]))
+                .time(t)
+                .extension_policies(ca_policy=_CA_POL, ee_policy=_EE_POL)
+                .build_client_verifier()
+            )
             chain = v.verify(leaf, list(ca.chain[:-1])).chain
         except (X509Error, ValueError, x509.UnsupportedGeneralNameType) as e:
             last = str(e)[:160]
             continue
-        for c in chain[1:-1]:                  # EKU nesting below the root
+        for c in chain[1:-1]:  # EKU nesting below the root
             try:
                 eku = c.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
             except x509.ExtensionNotFound:
@@ -415,8 +426,7 @@ def check_leaf_profile(c: x509.Certificate):
 def verify_sct(chain: list[x509.Certificate], root: TrustRoot, need=1):
     leaf, issuer = chain[0], chain[1]
     try:
-        scts = leaf.extensions.get_extension_for_class(
-            x509.PrecertificateSignedCertificateTimestamps).value
+        scts = leaf.extensions.get_extension_for_class(x509.PrecertificateSignedCertificateTimestamps).value
     except x509.ExtensionNotFound:
         fail(Reason.UNTRUSTED, "certificate has no embedded SCT")
     good = set()
@@ -430,8 +440,14 @@ def verify_sct(chain: list[x509.Certificate], root: TrustRoot, need=1):
         ms = int(t.timestamp()) * 1000 + t.microsecond // 1000
         tbs = leaf.tbs_precertificate_bytes
         ext = s.extension_bytes
-        data = (struct.pack("!BBQH", 0, 0, ms, 1) + sha256(spki(issuer.public_key()))
-                + struct.pack("!I", len(tbs))[1:] + tbs + struct.pack("!H", len(ext)) + ext)
+        data = (
+            struct.pack("!BBQH", 0, 0, ms, 1)
+            + sha256(spki(issuer.public_key()))
+            + struct.pack("!I", len(tbs))[1:]
+            + tbs
+            + struct.pack("!H", len(ext))
+            + ext
+        )
         if log.check(s.signature, data):
             good.add(s.log_id)
     if len(good) < need:
@@ -449,7 +465,7 @@ def _der_utf8(raw: bytes) -> str:
         k = n & 0x7F
         if k == 0 or k > 3 or len(raw) < 2 + k:
             fail(Reason.MALFORMED, "Fulcio extension length")
-        n, off = int.from_bytes(raw[2:2 + k], "big"), 2 + k
+        n, off = int.from_bytes(raw[2 : 2 + k], "big"), 2 + k
     if len(raw) != off + n:
         fail(Reason.MALFORMED, "Fulcio extension length")
     return raw[off:].decode("utf-8", "strict")
@@ -593,7 +609,7 @@ def verify_checkpoint(text: str, log: LogKey, v2: bool, size: int, root_hash: by
         if not m:
             fail(Reason.TLOG, "malformed signature line")
         found.append((m.group(1), m.group(2)))
-        rest = rest[m.end():]
+        rest = rest[m.end() :]
         if len(found) > 100:
             fail(Reason.LIMIT, "checkpoint signatures")
     want = key_hash(log, name)
@@ -608,9 +624,11 @@ def verify_checkpoint(text: str, log: LogKey, v2: bool, size: int, root_hash: by
 
 
 def verify_set(body: bytes, log_index: int, when: int, log_id: bytes, sig: bytes, log: LogKey):
-    canon = json.dumps({"body": base64.b64encode(body).decode(), "integratedTime": when,
-                        "logID": log_id.hex(), "logIndex": log_index},
-                       sort_keys=True, separators=(",", ":")).encode()
+    canon = json.dumps(
+        {"body": base64.b64encode(body).decode(), "integratedTime": when, "logID": log_id.hex(), "logIndex": log_index},
+        sort_keys=True,
+        separators=(",", ":"),
+    ).encode()
     if not log.check(sig, canon):
         fail(Reason.TLOG, "signed entry timestamp does not verify")
 
@@ -618,15 +636,16 @@ def verify_set(body: bytes, log_index: int, when: int, log_id: bytes, sig: bytes
 @dataclass(frozen=True)
 class Expected:
     """What the log entry has to be about."""
+
     signature: bytes
-    material: bytes                       # DER of certificate, or SPKI of key
+    material: bytes  # DER of certificate, or SPKI of key
     is_cert: bool
     key: object
-    message: bytes | None = None          # signed bytes when known (message or PAE)
-    digests: dict = field(default_factory=dict)   # alg -> digest of the signed bytes
-    dsse_payload: bytes | None = None     # for dsse / intoto entries
-    envelope: bytes | None = None         # raw envelope bytes (legacy .att only)
-    same_key_cert: bytes | None = None    # certificate annotation of the configured key, if any
+    message: bytes | None = None  # signed bytes when known (message or PAE)
+    digests: dict = field(default_factory=dict)  # alg -> digest of the signed bytes
+    dsse_payload: bytes | None = None  # for dsse / intoto entries
+    envelope: bytes | None = None  # raw envelope bytes (legacy .att only)
+    same_key_cert: bytes | None = None  # certificate annotation of the configured key, if any
 
 
 def _pem_matches(content: bytes, exp: Expected):
@@ -700,7 +719,7 @@ def check_entry(body: bytes, kind_version: tuple[str, str] | None, exp: Expected
         sigs = arr(obj(content.get("envelope"), "envelope").get("signatures"), "signatures", 16)
         if len(sigs) != 1:
             fail(Reason.TLOG_MISMATCH, "entry signature count")
-        inner = b64(obj(sigs[0], "sig").get("sig"), "sig")          # base64 of base64
+        inner = b64(obj(sigs[0], "sig").get("sig"), "sig")  # base64 of base64
         try:
             if base64.b64decode(inner, validate=True) != exp.signature:
                 fail(Reason.TLOG_MISMATCH, "entry signature differs")
@@ -712,8 +731,7 @@ def check_entry(body: bytes, kind_version: tuple[str, str] | None, exp: Expected
         hr = obj(spec.get("hashedRekordV002"), "hashedRekordV002")
         data, sig = obj(hr.get("data"), "data"), obj(hr.get("signature"), "signature")
         alg = hash_name(data.get("algorithm"))
-        if alg is None or alg not in exp.digests or \
-                b64(data.get("digest"), "digest") != exp.digests[alg]:
+        if alg is None or alg not in exp.digests or b64(data.get("digest"), "digest") != exp.digests[alg]:
             fail(Reason.TLOG_MISMATCH, "entry digest differs from the signed content")
         if b64(sig.get("content"), "content") != exp.signature:
             fail(Reason.TLOG_MISMATCH, "entry signature differs")
@@ -730,8 +748,11 @@ def check_entry(body: bytes, kind_version: tuple[str, str] | None, exp: Expected
 
 def key_details(key) -> str:
     if isinstance(key, ec.EllipticCurvePublicKey):
-        return {"secp256r1": "PKIX_ECDSA_P256_SHA_256", "secp384r1": "PKIX_ECDSA_P384_SHA_384",
-                "secp521r1": "PKIX_ECDSA_P521_SHA_512"}.get(key.curve.name, "?")
+        return {
+            "secp256r1": "PKIX_ECDSA_P256_SHA_256",
+            "secp384r1": "PKIX_ECDSA_P384_SHA_384",
+            "secp521r1": "PKIX_ECDSA_P521_SHA_512",
+        }.get(key.curve.name, "?")
     if isinstance(key, rsa.RSAPublicKey):
         return f"PKIX_RSA_PKCS1V15_{key.key_size}_SHA256"
     return "PKIX_ED25519_PH"
@@ -775,7 +796,7 @@ class Policy:
     rsa_schemes: tuple[str, ...] = ("pkcs1",)
     require_tlog: bool = True
     require_sct: bool = True
-    require_timestamp: bool = False       # demand an RFC 3161 time
+    require_timestamp: bool = False  # demand an RFC 3161 time
 
     def __post_init__(self):
         if bool(self.identities) == (self.key is not None):
@@ -790,7 +811,7 @@ class TlogEntry:
     integrated: int
     kind_version: tuple[str, str] | None
     promise: bytes | None = None
-    proof: tuple | None = None            # (index, size, root, hashes, checkpoint)
+    proof: tuple | None = None  # (index, size, root, hashes, checkpoint)
 
 
 @dataclass(frozen=True)
@@ -801,9 +822,15 @@ class Verified:
     tlog: tuple[str, ...]
 
 
-def verify_material(policy: Policy, root: TrustRoot, cert: x509.Certificate | None,
-                    entries: list[TlogEntry], timestamps: list[bytes], ts_messages: list[bytes],
-                    exp: Expected) -> Verified:
+def verify_material(
+    policy: Policy,
+    root: TrustRoot,
+    cert: x509.Certificate | None,
+    entries: list[TlogEntry],
+    timestamps: list[bytes],
+    ts_messages: list[bytes],
+    exp: Expected,
+) -> Verified:
     """Everything except the signature itself and what the payload says."""
     if policy.key is not None and cert is not None:
         fail(Reason.UNSUPPORTED, "certificate given where a key is required")
@@ -818,12 +845,12 @@ def verify_material(policy: Policy, root: TrustRoot, cert: x509.Certificate | No
     used: list[tuple[LogKey, TlogEntry, bool]] = []
     seen = set()
     for e in entries:
-        if (e.log_id, e.body) in seen:       # not by logIndex: that field is not always signed
+        if (e.log_id, e.body) in seen:  # not by logIndex: that field is not always signed
             fail(Reason.MALFORMED, "duplicate log entry")
         seen.add((e.log_id, e.body))
         log = next((k for k in root.tlogs if k.log_id == e.log_id), None)
         if log is None:
-            continue                                     # a log we do not know proves nothing
+            continue  # a log we do not know proves nothing
         v2 = check_entry(e.body, e.kind_version, exp)
         if v2 and (e.promise is not None or e.proof is None):
             fail(Reason.TLOG, "Rekor v2 entry needs a proof and cannot carry a SET")
@@ -888,8 +915,7 @@ def verify_material(policy: Policy, root: TrustRoot, cert: x509.Certificate | No
 
 
 def digests_of(data: bytes) -> dict:
-    return {"sha256": sha256(data), "sha384": hashlib.sha384(data).digest(),
-            "sha512": hashlib.sha512(data).digest()}
+    return {"sha256": sha256(data), "sha384": hashlib.sha384(data).digest(), "sha512": hashlib.sha512(data).digest()}
 
 
 def pae(ptype: str, payload: bytes) -> bytes:
@@ -948,14 +974,16 @@ def parse_bundle(raw: bytes) -> dict:
     if kinds[0] == "certificate":
         cert = load_cert(b64(obj(vm["certificate"], "certificate").get("rawBytes"), "certificate"))
     elif kinds[0] == "x509CertificateChain":
-        certs = [load_cert(b64(obj(c, "cert").get("rawBytes"), "cert")) for c in
-                 arr(obj(vm["x509CertificateChain"], "chain").get("certificates"), "chain", MAX_CERTS)]
+        certs = [
+            load_cert(b64(obj(c, "cert").get("rawBytes"), "cert"))
+            for c in arr(obj(vm["x509CertificateChain"], "chain").get("certificates"), "chain", MAX_CERTS)
+        ]
         if not certs:
             fail(Reason.MALFORMED, "empty certificate chain")
         for c in certs[1:]:
             if c.issuer == c.subject:
                 fail(Reason.MALFORMED, "bundle carries a root certificate")
-        cert = certs[0]                                    # the rest is never used
+        cert = certs[0]  # the rest is never used
     entries = []
     for t in arr(vm.get("tlogEntries"), "tlogEntries", MAX_TLOG):
         t = obj(t, "tlogEntry")
@@ -964,29 +992,40 @@ def parse_bundle(raw: bytes) -> dict:
         ip = obj(t["inclusionProof"], "proof") if t.get("inclusionProof") is not None else None
         proof = None
         if ip is not None:
-            cp = obj(ip["checkpoint"], "checkpoint").get("envelope") \
-                if ip.get("checkpoint") is not None else None
+            cp = obj(ip["checkpoint"], "checkpoint").get("envelope") if ip.get("checkpoint") is not None else None
             if cp is not None and not isinstance(cp, str):
                 fail(Reason.MALFORMED, "checkpoint")
             if not cp and ver != (0, 1):
                 fail(Reason.MALFORMED, "inclusion proof without checkpoint")
             if cp:
-                proof = (i64(ip.get("logIndex", 0), "proof.logIndex"), i64(ip.get("treeSize"), "treeSize"),
-                         b64(ip.get("rootHash"), "rootHash"),
-                         [b64(h, "hash") for h in arr(ip.get("hashes"), "hashes", 64)], cp)
+                proof = (
+                    i64(ip.get("logIndex", 0), "proof.logIndex"),
+                    i64(ip.get("treeSize"), "treeSize"),
+                    b64(ip.get("rootHash"), "rootHash"),
+                    [b64(h, "hash") for h in arr(ip.get("hashes"), "hashes", 64)],
+                    cp,
+                )
         promise = b64(pr.get("signedEntryTimestamp"), "SET") if pr is not None else None
         if ver == (0, 1) and promise is None:
             fail(Reason.MALFORMED, "v0.1 bundle without inclusion promise")
         if ver > (0, 1) and proof is None:
             fail(Reason.MALFORMED, "inclusion proof missing")
-        entries.append(TlogEntry(
-            b64(t.get("canonicalizedBody"), "canonicalizedBody"), i64(t.get("logIndex", 0), "logIndex"),
-            b64(obj(t.get("logId"), "logId").get("keyId"), "keyId"),
-            i64(t.get("integratedTime", 0) or 0, "integratedTime"),
-            (kv.get("kind"), kv.get("version")), promise, proof))
+        entries.append(
+            TlogEntry(
+                b64(t.get("canonicalizedBody"), "canonicalizedBody"),
+                i64(t.get("logIndex", 0), "logIndex"),
+                b64(obj(t.get("logId"), "logId").get("keyId"), "keyId"),
+                i64(t.get("integratedTime", 0) or 0, "integratedTime"),
+                (kv.get("kind"), kv.get("version")),
+                promise,
+                proof,
+            )
+        )
     tvd = vm["timestampVerificationData"] if vm.get("timestampVerificationData") is not None else {}
-    ts = [b64(obj(x, "ts").get("signedTimestamp"), "ts") for x in
-          arr(obj(tvd, "tvd").get("rfc3161Timestamps"), "timestamps", MAX_TS)]
+    ts = [
+        b64(obj(x, "ts").get("signedTimestamp"), "ts")
+        for x in arr(obj(tvd, "tvd").get("rfc3161Timestamps"), "timestamps", MAX_TS)
+    ]
     return {"version": ver, "cert": cert, "entries": entries, "timestamps": ts, "raw": b}
 
 
@@ -996,9 +1035,15 @@ class BundleResult:
     statement: dict | None
 
 
-def verify_bundle(raw: bytes, policy: Policy, root: TrustRoot, *,
-                  artifact: bytes | None = None, digest: str | None = None,
-                  allow_message=False) -> BundleResult:
+def verify_bundle(
+    raw: bytes,
+    policy: Policy,
+    root: TrustRoot,
+    *,
+    artifact: bytes | None = None,
+    digest: str | None = None,
+    allow_message=False,
+) -> BundleResult:
     """digest 'sha256:..' of the image manifest; for a message signature artifact or digest."""
     p = parse_bundle(raw)
     b, cert = p["raw"], p["cert"]
@@ -1082,9 +1127,16 @@ def legacy_parts(ann: dict) -> tuple[x509.Certificate | None, list[TlogEntry], l
         for k in ("integratedTime", "logIndex"):
             if isinstance(pl.get(k), bool) or not isinstance(pl.get(k), int):
                 fail(Reason.MALFORMED, k)
-        entries.append(TlogEntry(b64(pl.get("body"), "body"), i64(pl["logIndex"], "logIndex"),
-                                 bytes.fromhex(lid), i64(pl["integratedTime"], "integratedTime"), None,
-                                 b64(rb.get("SignedEntryTimestamp"), "SET")))
+        entries.append(
+            TlogEntry(
+                b64(pl.get("body"), "body"),
+                i64(pl["logIndex"], "logIndex"),
+                bytes.fromhex(lid),
+                i64(pl["integratedTime"], "integratedTime"),
+                None,
+                b64(rb.get("SignedEntryTimestamp"), "SET"),
+            )
+        )
     ts = []
     if ann.get(A_TS):
         t = obj(loads(ann[A_TS], 1 << 20), "timestamp annotation")
@@ -1105,8 +1157,9 @@ def annotated_cert(cert: x509.Certificate | None, policy: Policy):
     return None, cert.public_bytes(serialization.Encoding.DER)
 
 
-def verify_legacy_signature(payload: bytes, ann: dict, image_digest: str, policy: Policy,
-                            root: TrustRoot, annotations: dict | None = None) -> tuple[Verified, dict]:
+def verify_legacy_signature(
+    payload: bytes, ann: dict, image_digest: str, policy: Policy, root: TrustRoot, annotations: dict | None = None
+) -> tuple[Verified, dict]:
     if len(payload) > 1 << 20:
         fail(Reason.LIMIT, "simple signing payload")
     cert, entries, ts = legacy_parts(ann)
@@ -1116,8 +1169,7 @@ def verify_legacy_signature(payload: bytes, ann: dict, image_digest: str, policy
     if key is None:
         fail(Reason.UNSUPPORTED, "layer has no certificate, and no key configured")
     material = cert.public_bytes(serialization.Encoding.DER) if cert else spki(key)
-    exp = Expected(sig, material, cert is not None, key, payload, digests_of(payload),
-                   same_key_cert=same)
+    exp = Expected(sig, material, cert is not None, key, payload, digests_of(payload), same_key_cert=same)
     v = verify_material(policy, root, cert, entries, ts, [sig], exp)
     verify_message(key, sig, payload, policy.rsa_schemes)
     doc = obj(loads(payload, 1 << 20), "payload")
@@ -1134,8 +1186,9 @@ def verify_legacy_signature(payload: bytes, ann: dict, image_digest: str, policy
     return v, doc
 
 
-def verify_legacy_attestation(layer: bytes, ann: dict, image_digest: str, policy: Policy,
-                              root: TrustRoot) -> tuple[Verified, dict]:
+def verify_legacy_attestation(
+    layer: bytes, ann: dict, image_digest: str, policy: Policy, root: TrustRoot
+) -> tuple[Verified, dict]:
     env = obj(loads(layer, MAX_PAYLOAD), "DSSE envelope")
     if env.get("payloadType") != INTOTO:
         fail(Reason.UNSUPPORTED, f"payloadType {env.get('payloadType')!r}")
@@ -1151,8 +1204,7 @@ def verify_legacy_attestation(layer: bytes, ann: dict, image_digest: str, policy
         fail(Reason.UNSUPPORTED, "layer has no certificate, and no key configured")
     material = cert.public_bytes(serialization.Encoding.DER) if cert else spki(key)
     signed = pae(INTOTO, payload)
-    exp = Expected(sig, material, cert is not None, key, signed, digests_of(signed), payload, layer,
-                   same)
+    exp = Expected(sig, material, cert is not None, key, signed, digests_of(signed), payload, layer, same)
     v = verify_material(policy, root, cert, entries, ts, [layer, sig], exp)
     verify_message(key, sig, signed, policy.rsa_schemes)
     st = parse_statement(payload)

@@ -1,0 +1,101 @@
+"""What is asked of the world outside, joined from one `Settings`: registries, AWS, keys in KMS, revocation.
+
+The server and the command line have the same parts. Nothing is dialled before it is needed, and the SDK of AWS is not
+even imported: `_load_sdk` is where it comes from, in a thread of the door's, when something of AWS is first asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from webhook.aws.calls import Caller
+from webhook.aws.door import AWS
+from webhook.aws.ecr import ECRLogin
+from webhook.aws.kms import KMS
+from webhook.aws.signer import SignerRevocation
+from webhook.network import Network
+from webhook.oci import docker_config
+from webhook.oci.authn import CredentialSource
+from webhook.oci.registry import Observer, Registry
+from webhook.settings import Settings
+from webhook.trust.keys import KeySource
+from webhook.trust.notary.asking import Asking
+from webhook.trust.notary.responders import Responders
+
+ECR_LOGIN = "ecr:GetAuthorizationToken"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Observers:
+    """Who is told of each request: to a registry, of an answer about revocation, of a look at a key."""
+
+    registry: Observer | None = None
+    revocation: Callable[[str, str, float], None] = lambda kind, standing, seconds: None
+    key: Callable[[str, str], None] = lambda uri, result: None
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """`sources` are those of credentials for registries, by what they are, in the order in which they are asked."""
+
+    network: Network
+    aws: AWS
+    sources: Mapping[str, CredentialSource]
+    registry: Registry
+    keys: KeySource
+    asking: Asking
+    _logins: ECRLogin
+    _responders: Responders
+    _signer: SignerRevocation
+
+    async def close(self) -> None:
+        """Nothing is asked any more, and connections are closed."""
+        self.keys.close()
+        for part in (self._signer, self._responders, self._logins, self.registry):
+            await part.close()
+        self.aws.close()
+
+
+def join(configured: Settings, observers: Observers = Observers(), *, aws: AWS | None = None) -> Outside:
+    """The parts that `configured` describes, each registry that it lists tried. Raises: OperatorError."""
+    aws = aws or AWS(lambda: _load_sdk(configured))
+    network = Network(configured.network)
+    logins = ECRLogin(aws, public=configured.aws.public_registry)
+    sources = {**_docker_logins(configured), ECR_LOGIN: logins}
+    registry = Registry(
+        limits=configured.registry, network=network, credentials=tuple(sources.values()), observe=observers.registry
+    )
+    registry.check()
+    responders = Responders(configured.revocation, network=network, observe=observers.revocation)
+    signer = SignerRevocation(aws, configured.aws)
+    return Outside(
+        network=network,
+        aws=aws,
+        sources=sources,
+        registry=registry,
+        keys=KeySource(configured.aws, KMS(aws.call_blocking, configured.aws).fetch, observe=observers.key),
+        asking=Asking(signer=signer.status, responders=responders.standing, observe=observers.revocation),
+        _logins=logins,
+        _responders=responders,
+        _signer=signer,
+    )
+
+
+def _docker_logins(configured: Settings) -> Mapping[str, CredentialSource]:
+    path = configured.registry.docker_config
+    if path is None:
+        return {}
+    found = docker_config.load(path)
+    for note in found.notes:
+        log.warning("%s: %s", path, note)
+    return {str(path): found}
+
+
+def _load_sdk(configured: Settings) -> Caller:
+    from webhook.aws.sdk import SDK
+
+    return SDK(configured.aws)
