@@ -9,13 +9,15 @@ vulnerabilities are those of verifiers that took such a thing for good; what no 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
 
-from tests.bad_input import limits, traps, vulnerabilities
+from tests.bad_input import aws, limits, notary, revocation, traps, vulnerabilities
 from tests.bad_input import listed as named
 from tests.bad_input.makers import Row
+from tests.bad_input.world import World, surrounded
 from tests.doubles.registry import Given, HostileRegistry, client, listed, on, running
 from tests.doubles.verifying import NAME, Cluster, opened, told
 from tests.private_sigstore import images
@@ -35,8 +37,16 @@ from webhook.policy.decision import ImageDecision, Result
 from webhook.settings import NoMatch
 from webhook.verification import Verifier
 
-TABLES = (named.NAMED, vulnerabilities.VULNERABILITIES, traps.TRAPS, limits.LIMITS, limits.CODES)
+NOTATION = (notary.CODES, notary.BY_NAME, revocation.REVOCATION, aws.AWS)
+TABLES = (named.NAMED, vulnerabilities.VULNERABILITIES, traps.TRAPS, limits.LIMITS, limits.CODES, *NOTATION)
 ROWS: Mapping[str, Row] = {name: row for table in TABLES for name, row in table.items()}
+
+
+def opening(name: str) -> AbstractAsyncContextManager[Cluster]:
+    """The world of a row: with all who are asked about revocation, where signatures are that they are asked about."""
+    if any(name in table for table in NOTATION):
+        return surrounded()
+    return opened(NoMatch.ALLOW, stored=HostileRegistry())
 
 
 async def judged(cluster: Cluster, row: Row, image: str, *, mode: str = "enforce") -> ImageDecision:
@@ -49,17 +59,20 @@ async def judged(cluster: Cluster, row: Row, image: str, *, mode: str = "enforce
 @pytest.mark.parametrize("name", ROWS)
 async def test_near_miss_is_refused_by_its_code_and_the_acceptance_beside_it_is_verified(name: str) -> None:
     row = ROWS[name]
-    async with opened(NoMatch.ALLOW, stored=HostileRegistry()) as cluster:
+    async with opening(name) as cluster:
         good, bad = cluster.image("good", tag="1"), cluster.image("bad", tag="2")
         row.good(cluster, good)
         admitted = await judged(cluster, row, good)
         assert told(admitted) == (Result.VERIFIED, None), admitted.detail
 
         row.bad(cluster, bad)
+        before = asked_of(cluster)
         refused = await judged(cluster, row, bad)
         result = Result.DENIED if row.status == 403 else Result.ERROR
         assert (*told(refused), decide.image_status(refused)) == (result, row.code, row.status), refused.detail
         assert row.words in everything_told(refused)
+        # Or anybody who may push could spend what AWS grants us, and have us ask wherever he likes
+        assert asked_of(cluster) == before or row.code in (Code.REVOKED, Code.REVOCATION_UNKNOWN)
 
         warned = await judged(cluster, row, bad, mode="warn")
         assert told(warned) == (Result.DENIED if row.tampers else Result.WARNED, row.code), warned.detail
@@ -68,6 +81,10 @@ async def test_near_miss_is_refused_by_its_code_and_the_acceptance_beside_it_is_
             row.good(cluster, bad)
             both = await judged(cluster, row, bad)
             assert told(both) == (Result.VERIFIED, None), f"beside what is bad: {both.detail}"
+
+
+def asked_of(cluster: Cluster) -> int:
+    return cluster.asked if isinstance(cluster, World) else 0
 
 
 def everything_told(decision: ImageDecision) -> str:
@@ -79,7 +96,7 @@ def test_every_code_of_evidence_has_a_row() -> None:
     assert len(ROWS) == sum(map(len, TABLES)), "a name stands twice"
     of_reviews = {Code.REFERENCE_INVALID, Code.TOO_MANY_REFERENCES, Code.OVERLOADED, Code.TAG_NOT_ALLOWED}
     of_policies = {Code.NO_POLICY, Code.POLICY_UNAVAILABLE}
-    of_registries = {Code.IMAGE_NOT_FOUND, Code.HOST_REFUSED}
+    of_registries = {Code.IMAGE_NOT_FOUND, Code.NOT_CACHED, Code.HOST_REFUSED}
     below = {Code.DEADLINE_EXCEEDED, Code.INTERNAL_ERROR, Code.CROSSCHECK_DISAGREEMENT}
     told_elsewhere = of_reviews | of_policies | of_registries | below
     assert {row.code for row in ROWS.values()} == set(Code) - told_elsewhere

@@ -21,6 +21,7 @@ from tests.doubles.verifying import (
     told,
     trusted,
 )
+from tests.notation import aws_like
 from webhook import settings
 from webhook.demo import signing
 from webhook.demo.content import digest_of
@@ -414,3 +415,20 @@ async def test_what_one_rule_finds_is_no_answer_to_another(cluster: Cluster) -> 
 
     assert told(decision) == (Result.DENIED, Code.NO_SIGNATURE)
     assert "no attestation of type https://slsa.dev/provenance/v1" in decision.detail
+
+
+async def test_each_kind_of_signature_is_missed_by_itself(cluster: Cluster) -> None:
+    """One is there that cosign made, with another key: of the kind that Notation makes there is none."""
+    acme = aws_like.issue("C=US,ST=WA,O=acme.example,CN=root")
+    store = {"name": "acme", "type": "ca", "certificates": acme.pem}
+    rule = {"name": "acme", "trustStore": "acme", "subjects": ["C=US, ST=WA, O=acme.example"]}
+    digest = cluster.image()
+    cluster.sign(digest, PIPELINE)
+
+    cluster.policy("keys")
+    cluster.policy("both", trustStores=[store], certificates=[rule], namespaces={"include": ["mixed"]})
+    alone = await cluster.verify(f"@{digest}")
+    mixed = await cluster.verify(f"@{digest}", namespace="mixed")
+
+    assert {one.code for one in alone.policies[0].outcomes} == {Code.SIGNATURE_INVALID}
+    assert {one.code for one in mixed.policies[1].outcomes} == {Code.SIGNATURE_INVALID, Code.NO_SIGNATURE}

@@ -8,10 +8,13 @@ what is asked and what an answer means is left to `oci`. specs: RFC 6890 and its
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import ipaddress
 import socket
 import ssl
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +29,7 @@ from webhook.errors import Code, InconclusiveError, OperatorError, RejectedError
 KEEP_ALIVE = 60.0  # seconds; below the 75 s after which nginx, in front of many registries, closes
 CONNECTIONS = 512  # in all, so that a few hosts that stall do not take the connections of all others
 DNS_LIFETIME = 30  # seconds
+LOOKUPS = 128  # of names at once: two for each image under examination, since who gives up leaves his to its end
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ class Network:
 
     def __init__(self, limits: settings.Network, *, resolver: abc.AbstractResolver | None = None) -> None:
         self._limits = limits
-        self._resolver = resolver
+        self._resolver = resolver or _Names()
         self._contexts: dict[tuple[Path | None, bool, bool], ssl.SSLContext] = {}
 
     def tls(self, ca_file: Path | None, *, private: bool = False, loopback: bool = False) -> ssl.SSLContext:
@@ -116,9 +120,7 @@ class Network:
 class Client:
     """The pool of connections: one per process, made in the event loop that first uses it."""
 
-    def __init__(
-        self, limits: settings.Network, *, connections_per_host: int, resolver: abc.AbstractResolver | None
-    ) -> None:
+    def __init__(self, limits: settings.Network, *, connections_per_host: int, resolver: abc.AbstractResolver) -> None:
         self._limits = limits
         self._connections_per_host = connections_per_host
         self._resolver = resolver
@@ -244,6 +246,31 @@ async def _read_body(response: aiohttp.ClientResponse, limit: int) -> tuple[byte
         parts.append(part)
         size += len(part)
     return b"".join(parts)[:limit], True
+
+
+class _Names(abc.AbstractResolver):
+    """Looks names up in threads of its own, started as they are needed.
+
+    The event loop's are a handful, two of them with uvloop: as many names whose servers never answer, which anybody may
+    put into a pod, would stop the lookups of all others.
+    """
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="names")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[abc.ResolveResult]:
+        look_up = functools.partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+        flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+        return [
+            abc.ResolveResult(hostname=host, host=str(there[0]), port=port, family=kind, proto=protocol, flags=flags)
+            for kind, _, protocol, _, there in found
+        ]
+
+    async def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 class _Dial:

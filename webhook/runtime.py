@@ -53,7 +53,7 @@ from webhook.web import server
 from webhook.web.app import Life, Validate
 from webhook.workers import Workers
 
-THREADS = 2  # for what would hold up the loop: large bodies, files, DNS
+THREADS = 2  # for what would hold up the loop: large bodies, files
 TRAIL_GRACE = 2.0  # seconds for records to be written when the process ends
 USAGE = 2
 STDOUT = 1

@@ -2,7 +2,8 @@
 
     parse the reference, select what each policy demands of it      begin: no network
     resolve its tag, once, and select again by digest               finish
-    collect evidence, hold each piece against each signer           until every demand is met, or nothing is left to ask
+    collect evidence, hold each piece against each signer,          until every demand is met, or nothing is left to ask
+      ask whether anything was revoked meanwhile
     decide
 
 `finish` always answers: what could not be examined is an outcome like any other, and the deadline is one of them.
@@ -23,7 +24,8 @@ from webhook.errors import Code, CountersignError, InconclusiveError, MalformedE
 from webhook.evidence import places
 from webhook.evidence.collect import Collector
 from webhook.evidence.model import Asked, Evidence, Outcome, Place, Verdict, failed
-from webhook.evidence.unsettled import Unsettled, settle
+from webhook.evidence.settling import AskRevocation, Finds
+from webhook.evidence.unsettled import Unsettled
 from webhook.judging import Judgement, Question
 from webhook.oci import reference
 from webhook.oci.reference import Digest, Reference
@@ -40,18 +42,18 @@ from webhook.trust.root import Trust
 log = logging.getLogger(__name__)
 Paths = tuple[tuple[str, str], ...]
 Judge = Callable[[Evidence, Question], Awaitable[Judgement]]
-AskRevocation = Callable[[Inquiry], Awaitable[Status]]
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """An image that needs the network to be decided."""
+    """An image that needs the network to be decided. `trust` is what was at hand when its review began."""
 
     reference: Reference
     paths: Paths
     namespace: str
     policies: PolicySet
     selections: tuple[Selection, ...]
+    trust: Trust
     now: datetime
 
 
@@ -88,7 +90,8 @@ class Verifier:
         except MalformedError as error:
             return decide.unparsable_image(text, paths, error)
         selections = select.select(policies, reference=parsed, digest=parsed.digest, namespace=namespace, now=now)
-        pending = Pending(parsed, paths, namespace, policies, _refusing(selections) or selections, now)
+        selections = _refusing(selections) or selections
+        pending = Pending(parsed, paths, namespace, policies, selections, self.trust(), now)
         if any(selection.decision is None or selection.needs_digest for selection in pending.selections):
             return pending
         return Examination(self, pending).decide()
@@ -159,14 +162,16 @@ class Examination:
         question = self._question(digest)
         repository, collector = self._pending.reference.repository, self._verifier.collector
         collection = collector.open(repository, digest, question.wants)
+        finds = Finds(collection, self._verifier.revocation)
         self._asked = collection.asked
         try:
-            while (found := await collection.next()) is not None:
+            while (found := await finds.next()) is not None:
                 if isinstance(found, Outcome):
                     self._outcomes.append(found)
-                    continue
-                await self._judge(found, question)
+                else:
+                    finds.settle(await self._judge(found, question))
                 if self._is_met():
+                    finds.end()  # what still waits is needed no more
                     collector.remember(repository, self._told(), question.wants)
                     break
                 await asyncio.sleep(0)  # what is at hand already would be judged without a pause
@@ -174,6 +179,7 @@ class Examination:
                 self._note_end(question)
             collection.stop()
         finally:
+            self._outcomes += finds.end()
             collection.cancel_unless_stopped()
 
     def _question(self, digest: Digest) -> Question:
@@ -182,7 +188,7 @@ class Examination:
             signers=select.signers(undecided),
             demands=tuple(demand for one in undecided if one.rule for demand in one.rule.attestations),
             wants=select.wants(undecided),
-            trust=self._verifier.trust(),
+            trust=self._pending.trust,
             image=judging.described(self._pending.reference, digest),
             now=self._pending.now,
             crosscheck=self._verifier.crosscheck,
@@ -196,7 +202,8 @@ class Examination:
                 Outcome(Verdict.REJECTED, Code.NO_SIGNATURE, "no signature was found for this digest")
             )
 
-    async def _judge(self, evidence: Evidence, question: Question) -> None:
+    async def _judge(self, evidence: Evidence, question: Question) -> tuple[Unsettled, ...]:
+        """What of it waits for answers; all else is noted."""
         started = time.perf_counter()
         if judging.is_costly(evidence, question):
             found = await self._verifier.judge(evidence, question)
@@ -204,17 +211,10 @@ class Examination:
             found = judging.judge(evidence, question)
         found = found.of(self._verifier.keep(evidence))
         self._outcomes += found.outcomes
-        self._outcomes += await self._settle(found.unsettled)
         self._weighed += found.weighed
         self._report_crosscheck(found.outcomes)
         self._verifier.observe("verify", time.perf_counter() - started)
-
-    async def _settle(self, unsettled: Iterable[Unsettled]) -> list[Outcome]:
-        """The outcomes of what was verified but for revocation; one question is asked once, whoever has it."""
-        asked = list(dict.fromkeys(ask.inquiry for one in unsettled for ask in one.asks))
-        found = await asyncio.gather(*map(self._verifier.revocation, asked))
-        answers = dict(zip(asked, found, strict=True))
-        return [settle(one, answers) for one in unsettled]
+        return found.unsettled
 
     def _report_crosscheck(self, outcomes: Iterable[Outcome]) -> None:
         for outcome in outcomes:

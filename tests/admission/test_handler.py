@@ -17,6 +17,7 @@ from webhook.kube.workload import Image, Request
 from webhook.oci import reference
 from webhook.policy.decision import ImageDecision, Paths, Result
 from webhook.policy.model import PolicySet
+from webhook.trust.root import Trust
 from webhook.verification import Pending, Verifier
 
 LATE = InconclusiveError(Code.DEADLINE_EXCEEDED, "late")
@@ -38,7 +39,7 @@ class GatedVerifier(Verifier):
         parsed = reference.parse(text)
         if parsed.tag == "exempt":
             return ImageDecision(text, paths, None, Result.EXEMPT, None, "")
-        return Pending(parsed, paths, namespace, policies, (), now)
+        return Pending(parsed, paths, namespace, policies, (), Trust(), now)
 
     async def finish(self, pending: Pending, *, deadline: float) -> ImageDecision:
         self.running[pending.namespace] += 1

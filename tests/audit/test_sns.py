@@ -64,11 +64,14 @@ class Topic:
         self.published.append(call.parameters)
         return {"MessageId": str(len(self.published))}
 
-    def identity(self) -> Identity:
+    def identity(self, region: str) -> Identity:
         raise NotImplementedError
 
     def partition_of(self, region: str) -> str:
         raise NotImplementedError
+
+    def home(self) -> str:
+        return ""
 
     def endpoint_of(self, client: Client) -> str:
         raise NotImplementedError

@@ -28,11 +28,14 @@ class Caller:
         self.calls.append(call)
         return self.behave(call)
 
-    def identity(self) -> Identity:
+    def identity(self, region: str) -> Identity:
         return Identity("arn:aws:sts::123456789012:assumed-role/x/y", "env")
 
     def partition_of(self, region: str) -> str:
         return "aws"
+
+    def home(self) -> str:
+        return ""
 
     def endpoint_of(self, client: Client) -> str:
         return f"https://{client.service}.example.com"
@@ -193,6 +196,13 @@ async def test_an_answer_in_between_begins_anew() -> None:
         await aws.call("kms", "get_public_key", "us-west-2", {})
         caller.behave = failing(Kind.FAULT)
     aws.close()
+
+
+def test_the_pause_begins_with_the_last_failure() -> None:
+    failing_slowly = Breaker()
+    for second in range(breaker.FAILURES):
+        failing_slowly.note(float(second))
+    assert failing_slowly.admit(float(breaker.FAILURES)) == breaker.PAUSE - 1
 
 
 def test_while_one_goes_to_see_the_others_wait() -> None:

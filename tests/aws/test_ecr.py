@@ -97,12 +97,15 @@ class Desk:
         }
         return {"authorizationData": data if call.client.service == "ecr-public" else [data]}
 
-    def identity(self) -> Identity:
+    def identity(self, region: str) -> Identity:
         raise AssertionError("nobody asks who we are")
 
     def partition_of(self, region: str) -> str:
         assert region == ""
         return self.partition
+
+    def home(self) -> str:
+        return ""
 
     def endpoint_of(self, client: Client) -> str:
         raise NotImplementedError

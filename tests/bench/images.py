@@ -1,10 +1,11 @@
 """The bench's images and what is attached to them, as files that the counting registry loads.
 
 `objects.jsonl` is the registry's content, `images.json` the list that the driver draws from, `key.pub` the key that
-signed without a certificate, `trusted_root.json` the private Sigstore that signed with one. Of most kinds 20 images
+signed without a certificate, `trusted_root.json` the private Sigstore that signed with one, `aws-root.pem` the root of
+what looks like AWS Signer. Of most kinds 20 images
 share a repository: `signed` (legacy), `bundle` (v3), `keyless` (legacy, with certificate and log entry),
-`keyless-bundle` (with all that cosign 3 attaches), `attested` (legacy by the key, with a keyless `.att` besides); of
-`single` (legacy) and `unsigned` each has its own.
+`keyless-bundle` (with all that cosign 3 attaches), `attested` (legacy by the key, with a keyless `.att` besides),
+`profile` (by AWS Signer, each in a job of its own); of `single` (legacy) and `unsigned` each has its own.
 """
 
 from __future__ import annotations
@@ -12,17 +13,21 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from tests.notation.aws_like import AWSLikeSigner, Node
 from tests.private_sigstore import attach
 from tests.private_sigstore.attach import Attachment
 from tests.private_sigstore.instance import PrivateSigstore
 from webhook.demo import signing
-from webhook.evidence.model import DSSE_ENVELOPE, SIMPLE_SIGNING
+from webhook.evidence.model import DSSE_ENVELOPE, JWS_ENVELOPE, NOTARY_SIGNATURE, SIMPLE_SIGNING
 from webhook.oci import manifest
+from webhook.oci.manifest import Descriptor
+from webhook.oci.reference import parse_digest
 
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -43,17 +48,20 @@ class Plan:
     keyless: int = 1000
     keyless_bundle: int = 1000
     attested: int = 1000
+    profile: int = 1000
 
 
 def write(directory: Path, plan: Plan) -> None:
-    """The three files stand in `directory`."""
+    """The four files stand in `directory`."""
     directory.mkdir(parents=True, exist_ok=True)
     key = signing.new_key()
     (directory / "key.pub").write_text(key.public_pem)
     sigstore = PrivateSigstore()
     (directory / "trusted_root.json").write_bytes(sigstore.trusted_root())
+    aws = AWSLikeSigner()
+    (directory / "aws-root.pem").write_text(aws.root.pem)
     with (directory / "objects.jsonl").open("w") as objects:
-        shop = _Shop(objects, key, sigstore)
+        shop = _Shop(objects, key, sigstore, aws, aws.leaf)
         images = [shop.push(kind, repository, tag) for kind, repository, tag in _names(plan)]
     (directory / "images.json").write_text(json.dumps(images))
 
@@ -69,6 +77,7 @@ def _names(plan: Plan) -> Iterator[tuple[str, str, str]]:
         ("keyless", plan.keyless),
         ("keyless-bundle", plan.keyless_bundle),
         ("attested", plan.attested),
+        ("profile", plan.profile),
     ):
         for number in range(count):
             repositories = max(1, count // 20)
@@ -85,6 +94,8 @@ class _Shop:
     objects: TextIO
     key: signing.SigningKey
     sigstore: PrivateSigstore
+    aws: AWSLikeSigner
+    leaf: Node  # which AWS Signer uses for days
 
     def push(self, kind: str, repository: str, tag: str) -> dict[str, str]:
         layer = f"layer of {repository}:{tag}".encode()
@@ -118,9 +129,22 @@ class _Shop:
                 yield attach.tagged(f"{stem}.sig", SIMPLE_SIGNING, [layer])
             case "keyless-bundle":
                 yield attach.referrer(self.sigstore.keyless_bundle(digest, timestamp=True), subject)
+            case "profile":
+                yield self._by_aws(digest, subject)
             case "attested":
                 layer = self.sigstore.legacy_attestation(digest, predicate_type=SLSA, predicate=PREDICATE)
                 yield attach.tagged(f"{stem}.att", DSSE_ENVELOPE, [layer])
+
+    def _by_aws(self, digest: str, subject: dict[str, object]) -> Attachment:
+        described = Descriptor(manifest.OCI_MANIFEST, parse_digest(digest), int(str(subject["size"])), None, {}, None)
+        signer = self.aws.another(job=str(uuid.uuid4()))
+        envelope = signer.sign(image=described, leaf=self.leaf)
+        referrer = {
+            "schemaVersion": 2, "mediaType": manifest.OCI_MANIFEST, "artifactType": NOTARY_SIGNATURE,
+            "config": _descriptor("application/vnd.oci.empty.v1+json", b"{}"),
+            "layers": [_descriptor(JWS_ENVELOPE, envelope)], "subject": subject,
+        }  # fmt: skip
+        return Attachment(json.dumps(referrer).encode(), (envelope,))
 
     def _put(self, repository: str, data: bytes, reference: str = "") -> None:
         _put(self.objects, repository, data, reference)

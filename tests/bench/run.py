@@ -16,13 +16,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.bench import costs, images, signatures
+from tests.doubles import aws
+from tests.doubles.signer import FakeSigner
+from tests.notation.aws_like import AWSLikeSigner
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / ".tools/bin"
@@ -83,9 +86,14 @@ ROWS = (
     Row("digest, 20 ms, 64 at once", delay=20, warmup=20, concurrency=64, reviews=960),
     Row("100 new images a second, 20 ms, open loop", delay=20, warmup=20, concurrency=64, reviews=1000, rate=100.0),
 )
+NO_VARIABLES: Mapping[str, str] = {}
 COLUMNS = (
     *("case", "requests", "CPU ms", "worker ms", "of constant", "of two GETs"),
     *("p50 ms", "p95", "p99", "reviews/s", "memory MiB", "worker MiB"),
+)
+AWS_ROWS = (  # each signed in a job of its own: one call of AWS's for each review
+    Row("AWS Signer, form known, one call", kind="profile", warmup=100, reviews=300, requests=3),
+    Row("AWS Signer, 16 at once", kind="profile", concurrency=16, start=400, warmup=0, reviews=600),
 )
 BESIDE = "exempt registry, beside 64 keyless at once"
 FLOORS = (
@@ -112,6 +120,7 @@ def main() -> int:
         with _server() as pid:
             results += [_drive(row.title, row, pid, scale) for row in ROWS]
             results.append(_beside(pid, scale))
+        results += _aws(scale)
         if not options.short:
             with _server() as pid:
                 results += _memory(pid)
@@ -131,34 +140,48 @@ def _floors(scale: float) -> list[dict[str, Any]]:
     return found
 
 
+def _aws(scale: float) -> list[dict[str, Any]]:
+    """What AWS Signer signed, in a server of its own, since the SDK is loaded there."""
+    os.sched_setaffinity(0, {int(LOAD_CORE)})  # of AWS, which is a thread here
+    found = []
+    with FakeSigner() as signer, _server("aws", aws.variables(signer_data=signer.url)) as pid:
+        for row in AWS_ROWS:
+            asked = len(signer.requests)
+            found.append(_drive(row.title, row, pid, scale))
+            calls = len(signer.requests) - asked
+            if calls != row.warmup + found[-1]["n"]:
+                raise SystemExit(f"bench: {row.title}: one call of AWS for each review promised, counted {calls}")
+    return found
+
+
 def _prepare() -> None:
     """The data of the bench exist; they are kept between runs."""
     plan = repr(images.Plan())
     if not (WORK / "plan").exists() or (WORK / "plan").read_text() != plan:
         images.write(WORK, images.Plan())
         (WORK / "plan").write_text(plan)
-    policies = WORK / "policies"
-    policies.mkdir(exist_ok=True)
-    policy = {
-        "apiVersion": "countersign.dev/v1",
-        "kind": "TrustPolicy",
-        "metadata": {"name": "bench"},
-        "spec": {
-            "mode": "enforce",
-            "trustedKeys": [{"name": "bench", "publicKey": (WORK / "key.pub").read_text()}],
-            "trustRoots": [{"name": "private", "trustedRoot": (WORK / "trusted_root.json").read_text()}],
-            "keyless": [{"name": "ci", "trustRoot": "private", "issuer": ISSUER, "subject": SUBJECT}],
-            "rules": [
-                {"images": [f"{REGISTRY}/keyless/**", f"{REGISTRY}/keyless-bundle/**"], "signers": ["ci"]},
-                {"images": [f"{REGISTRY}/attested/**"], "signers": ["bench"], "attestations": [DEMAND]},
-                {"images": [f"{REGISTRY}/bench/**"], "signers": ["bench"]},
-            ],
-            "exemptRegistries": ["registry.k8s.io"],
-        },
-    }
-    (policies / "bench.yaml").write_text(json.dumps(policy))
+    _write_policy("policies", {
+        "trustedKeys": [{"name": "bench", "publicKey": (WORK / "key.pub").read_text()}],
+        "trustRoots": [{"name": "private", "trustedRoot": (WORK / "trusted_root.json").read_text()}],
+        "keyless": [{"name": "ci", "trustRoot": "private", "issuer": ISSUER, "subject": SUBJECT}],
+        "rules": [
+            {"images": [f"{REGISTRY}/keyless/**", f"{REGISTRY}/keyless-bundle/**"], "signers": ["ci"]},
+            {"images": [f"{REGISTRY}/attested/**"], "signers": ["bench"], "attestations": [DEMAND]},
+            {"images": [f"{REGISTRY}/bench/**"], "signers": ["bench"]},
+        ],
+        "exemptRegistries": ["registry.k8s.io"],
+    })  # fmt: skip
+    root = {"name": "aws-like", "type": "signingAuthority", "certificates": (WORK / "aws-root.pem").read_text()}
+    profile = {"name": "ecr", "arn": AWSLikeSigner().arn, "trustStore": "aws-like"}
+    _write_policy("aws", {"trustStores": [root], "signerProfiles": [profile]})
     registries = {"registries": [{"host": REGISTRY, "insecureHTTP": True, "loopback": True}]}
     (WORK / "registries.yaml").write_text(json.dumps(registries))
+
+
+def _write_policy(folder: str, spec: dict[str, object]) -> None:
+    head = {"apiVersion": "countersign.dev/v1", "kind": "TrustPolicy", "metadata": {"name": "bench"}}
+    (WORK / folder).mkdir(exist_ok=True)
+    (WORK / folder / "bench.yaml").write_text(json.dumps({**head, "spec": {"mode": "enforce", **spec}}))
 
 
 @contextmanager
@@ -178,9 +201,10 @@ def _registry() -> Iterator[None]:
 
 
 @contextmanager
-def _server() -> Iterator[int]:
+def _server(policies: str = "policies", variables: Mapping[str, str] = NO_VARIABLES) -> Iterator[int]:
     environment = {
-        "COUNTERSIGN_POLICIES": str(WORK / "policies"),
+        **variables,
+        "COUNTERSIGN_POLICIES": str(WORK / policies),
         "COUNTERSIGN_REGISTRIES": str(WORK / "registries.yaml"),
         "COUNTERSIGN_ADDRESS": "127.0.0.1",
         "COUNTERSIGN_ADMISSION_PORT": str(ADMISSION_PORT),

@@ -241,6 +241,13 @@ def test_self_signed_is_by_the_key_and_not_by_the_name() -> None:
     assert outcome(leaf) == "cert_chain_invalid"
 
 
+def test_who_has_the_key_of_its_issuer_under_another_name_is_not_self_signed() -> None:
+    root = made.issue("root", None, CA)
+
+    assert outcome(made.issue("leaf", root, key=root.key), root) == "accept"
+    assert outcome(made.issue("root", root, key=root.key), root) == "cert_chain_invalid"
+
+
 def test_the_signature_decides_and_not_the_name() -> None:
     twin = made.issue("root", None, CA, key=made.key_of("p256", "somebody"))
 

@@ -97,7 +97,8 @@ def test_compact_serialization_is_refused() -> None:
         pytest.param(GOOD.replace(b'"header": {', b'"header": {"a": 1e999, '), "malformed", id="infinite"),
         pytest.param(GOOD.replace(b'"header": {', b'"header": {"a": "\xff", '), "malformed", id="no UTF-8"),
         pytest.param(GOOD.replace(b"{", b"{" * 2000), "malformed", id="soup"),
-        pytest.param(b"[" * 100_000, "malformed", id="deeper than the stack"),
+        pytest.param(b"[" * 9_000, "malformed", id="deeper than the stack"),
+        pytest.param(b"[" * 100_000, "limit_exceeded", id="more than is read"),
     ],
 )
 def test_json(data: bytes, expected: str) -> None:

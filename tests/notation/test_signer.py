@@ -149,6 +149,13 @@ def test_one_version() -> None:
     assert told(MINE.another(version="AAAAAAAAAA").sign(), pinned) == "identity_mismatch"
 
 
+def test_both_profiles_are_told() -> None:
+    other = MINE.another(account="444455556666")
+    found = judge(other.sign(), TRUSTED)
+    assert isinstance(found, Outcome)
+    assert found.detail == f"signed under {other.version_arn}, not under {TRUSTED.arn}"
+
+
 @pytest.mark.parametrize("level", [Level.STRICT, Level.PERMISSIVE, Level.AUDIT])
 @pytest.mark.parametrize("subjects", [(), (SUBJECT,)], ids=["any", "its-subject"])
 def test_certificates_never_stand_for_a_profile(level: Level, subjects: tuple[subject.Subject, ...]) -> None:

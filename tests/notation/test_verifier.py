@@ -330,6 +330,12 @@ def test_a_token_that_is_not_needed_is_not_looked_at() -> None:
     assert told(payload, STAMPED) == "time_invalid"
 
 
+@pytest.mark.parametrize(("late", "expected"), [(timedelta(), VERIFIED), (SECOND, "time_invalid")])
+def test_a_token_is_needed_from_the_second_after_a_certificate_is_over(late: timedelta, expected: str) -> None:
+    after = replace(STAMPED, verify_timestamp=VerifyTimestamp.AFTER_CERT_EXPIRY)
+    assert told(aws_like.sign(SHORT), after, now=AT + 30 * SECOND + late) == expected
+
+
 @pytest.mark.parametrize("revocation", Action)
 def test_of_a_timestamp_authority_is_asked_whatever_becomes_of_revocation(revocation: Action) -> None:
     rule = replace(STAMPED, actions=levels.actions_of(Level.STRICT, {Check.REVOCATION: revocation}))
@@ -392,6 +398,7 @@ def test_the_key_of_a_certificate_is_the_same_material_as_the_key_alone() -> Non
     [
         (RIGHT, RULE, ()),
         (aws_like.sign(LEAF, scheme=AUTHORITY), RULE, (SignedTime(AT, "'CN=Root,O=Acme,ST=WA,C=US'"),)),
+        (aws_like.sign(LEAF, scheme=AUTHORITY), AUDIT, (SignedTime(AT, "'CN=Root,O=Acme,ST=WA,C=US'"),)),
         (aws_like.sign(LEAF, token=stamp(AT + DAY)), STAMPED, (SignedTime(AT + DAY, "'CN=TSA'"),)),
         (aws_like.sign(LEAF, token=stamp(AT + DAY)), RULE, ()),
         # A time that may be a revoked authority's, and one under a root that is nobody's
@@ -407,7 +414,8 @@ def test_the_key_of_a_certificate_is_the_same_material_as_the_key_alone() -> Non
             (),
         ),
     ],
-    ids=["claimed", "authority", "stamped", "not-asked-for", "may-be-revoked", "stranger", "outside-validity"],
+    ids=["claimed", "authority", "authority-audited", "stamped", "not-asked-for", "may-be-revoked", "stranger",
+         "outside-validity"],
 )  # fmt: skip
 def test_times_are_those_of_trusted_clocks(
     payload: bytes, rule: CertificateRule, times: tuple[SignedTime, ...]
@@ -423,6 +431,14 @@ def test_what_is_asked_of_a_chain(scheme: str, signed_at: datetime | None) -> No
     assert isinstance(found, Unsettled)
     (ask,) = found.asks
     assert ask.inquiry == ChainInquiry((LEAF.der, CA.der, ROOT.der), signed_at)
+
+
+def test_a_time_outside_of_validity_excuses_no_revocation() -> None:
+    """It is only noted here, and what was signed before a key was lost must not be told by it."""
+    found = judge(aws_like.sign(SHORT, scheme=AUTHORITY, at=AT + DAY), AUDIT)
+    assert isinstance(found, Unsettled)
+    (ask,) = found.asks
+    assert ask.inquiry == ChainInquiry((SHORT.der, CA.der, ROOT.der), None)
 
 
 @pytest.mark.parametrize("payload", [FOREIGN, OTHER], ids=["foreign-root", "another-subject"])

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.terminal.conftest import Commands
-from webhook.terminal import app
 from webhook.terminal import lint as lint_command
+from webhook.terminal import options
 
 COMMANDS = [
     ("verify",), ("discover",), ("doctor",), ("demo",), ("policy",), ("policy", "lint"), ("policy", "explain"),
@@ -119,6 +119,6 @@ def test_nothing_waits_for_what_it_does_not_use(module: str, spared: set[str]) -
 def test_the_entry_point_ends_with_the_commands_code(tmp_path: Path) -> None:
     argv = [sys.executable, "-m", "webhook.cli", "verify", "nginx", "--key", str(tmp_path / "none.pub")]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == app.USAGE
+    assert done.returncode == options.USAGE
     assert done.stderr.startswith("error: --key ")
     assert "Traceback" not in done.stderr

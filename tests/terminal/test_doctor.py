@@ -304,6 +304,21 @@ def test_who_has_no_identity_is_told_how_to_get_one(doctor: Practice, monkeypatc
     assert all("Pod Identity" in check["remedy"] for check in checks)
 
 
+@pytest.mark.parametrize("credentials", [True, False], ids=["somebody", "nobody"])
+def test_without_a_region_the_identity_is_asked_for_where_the_policy_says(
+    cloud: None, doctor: Practice, monkeypatch: pytest.MonkeyPatch, credentials: bool
+) -> None:
+    monkeypatch.delenv("AWS_REGION")
+    if not credentials:
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    (subject,) = (one for one in doctor.document(signerProfiles=profile())["subjects"] if one["kind"] == "identity")
+    checks = [(check["name"], check["health"]) for check in subject["checks"]]
+    found = [("credentials", "well"), ("identity", "well")]
+    assert checks == (found if credentials else [("credentials", "wrong")])
+    assert "region" not in str(subject)
+
+
 def test_an_identity_that_nobody_can_tell_does_no_harm(
     cloud: None, doctor: Practice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -331,6 +346,18 @@ async def test_what_ecr_refuses_names_the_permission(cloud: None, doctor: Practi
         options = ("image", "manifest", "--registries", at_ecr(tmp_path, endpoint), f"{ecr.HOST}/{ecr.OWN}:1")
         check = await asyncio.to_thread(doctor.check, *options)
     assert (check["health"], check["missing_action"]) == ("wrong", "ecr:BatchGetImage")
+
+
+async def test_who_has_no_login_to_ecr_is_not_said_to_lack_a_permission(
+    doctor: Practice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(aws.without_credentials(), monkeypatch)
+    async with running(HostileRegistry(on("/manifests/", 401))) as endpoint:
+        options = ("--registries", at_ecr(tmp_path, endpoint), f"{ecr.HOST}/{ecr.OWN}:1")
+        document = await asyncio.to_thread(doctor.document, *options)
+    checks = [check for subject in document["subjects"] for check in subject["checks"] if check["health"] == "wrong"]
+    assert [check["name"] for check in checks] == ["credentials", "credentials", "manifest"]
+    assert [check["missing_action"] for check in checks] == [None] * 3
 
 
 async def test_a_login_to_ecr_that_is_denied_names_the_permission(

@@ -59,6 +59,7 @@ def test_a_terminal_gets_long_lines_folded(monkeypatch: pytest.MonkeyPatch, widt
     [
         pytest.param("layer " + "a" * 32, ["  layer " + "a" * 32], id="just-fits"),
         pytest.param("layer " + "a" * 33, ["  layer", "    " + "a" * 33], id="just-does-not"),
+        pytest.param("layer " + "a" * 60 + " b", ["  layer", "    " + "a" * 60, "    b"], id="longer-than-any-line"),
     ],
 )
 def test_what_fits_into_a_line_stays_in_one(monkeypatch: pytest.MonkeyPatch, text: str, shown: list[str]) -> None:

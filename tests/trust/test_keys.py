@@ -183,7 +183,7 @@ def test_what_ends_a_key_ends_it_at_the_next_refresh(
     assert world.key() == f"trust_unavailable: the key {RELEASE} is not at hand: {end.detail}"
     assert world.said() == f"not at hand; {end.detail}"
     assert world.counted[-1] == (str(RELEASE), "ended")
-    assert f"{end.detail} (none)" in caplog.messages[-1]
+    assert f"{end.detail} (not at hand)" in caplog.messages[-1]
 
     world.service.says[RELEASE] = FIRST
     world.passes(keys.RETRY_SECONDS)

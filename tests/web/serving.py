@@ -68,10 +68,16 @@ class Serving:
 
 @asynccontextmanager
 async def serving(
-    folder: Path, configured: Settings | None = None, *, mode: str = "enforce", key: str | None = None
+    folder: Path,
+    configured: Settings | None = None,
+    *,
+    mode: str = "enforce",
+    key: str | None = None,
+    spec: Mapping[str, object] | None = None,
 ) -> AsyncIterator[Serving]:
-    """The webhook answers, with one policy: registry.k8s.io exempt, and `key`, or one that signed nothing."""
-    write_policy(folder / "policies", mode=mode, key=key)
+    """The webhook answers, with one policy: that of `spec`, or registry.k8s.io exempt and `key`, or one that signed
+    nothing."""
+    write_policy(folder / "policies", mode=mode, key=key, spec=spec)
     configured = configured or Settings(trust=settings.Trust(refresh_interval=None))
     server = replace(
         configured.server,
@@ -105,7 +111,9 @@ async def serving(
             await running
 
 
-def write_policy(folder: Path, *, mode: str = "enforce", key: str | None = None) -> None:
+def write_policy(
+    folder: Path, *, mode: str = "enforce", key: str | None = None, spec: Mapping[str, object] | None = None
+) -> None:
     folder.mkdir(exist_ok=True)
     public = ec.generate_private_key(ec.SECP256R1()).public_key()
     pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
@@ -113,7 +121,8 @@ def write_policy(folder: Path, *, mode: str = "enforce", key: str | None = None)
         "apiVersion": "countersign.dev/v1",
         "kind": "TrustPolicy",
         "metadata": {"name": "test"},
-        "spec": {
+        "spec": spec
+        or {
             "mode": mode,
             "trustedKeys": [{"name": "release", "publicKey": key or pem}],
             "exemptRegistries": ["registry.k8s.io"],

@@ -3,6 +3,9 @@
 The SDK blocks, and takes a tenth of a second to import, so neither happens in the event loop, and whoever asks for
 nothing of AWS pays nothing. Who gives up waiting leaves the thread to its end, which the SDK's timeouts bound; how
 many calls may be under way is bounded here, and so is how often somebody is asked who does not answer.
+
+No service waits behind another, and nobody who is known behind one who is not: who creates pods names regions of ECR,
+as many as he likes, and each may take seconds to not answer.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
@@ -17,9 +21,10 @@ from typing import TypeVar
 from webhook.aws.breaker import FAILURES, Breaker
 from webhook.aws.calls import TRANSIENT, AWSError, Call, Caller, Client, Identity, Kind
 
-THREADS = 8
-IN_FLIGHT_MAX = 64  # made or waiting, of all callers together
+THREADS = 8  # of one lane; each is started when it is needed
+IN_FLIGHT_MAX = 64  # made or waiting in one lane, of all callers together
 BREAKERS_MAX = 256  # who creates pods may name regions
+KNOWN_MAX = 256  # clients that answered once; AWS has some forty regions, with up to four kinds of hosts each
 
 _T = TypeVar("_T")
 
@@ -29,11 +34,13 @@ class AWS:
 
     def __init__(self, load: Callable[[], Caller], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._load, self._clock = load, clock
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="aws")
         self._lock = threading.Lock()
+        self._lanes: dict[tuple[str, bool], _Lane] = defaultdict(_Lane)  # by service and whether who is asked is known
+        self._closed = False
         self._loading = threading.Lock()
         self._caller: Caller | None = None
-        self._in_flight = 0
+        self._home = ""
+        self._known: set[Client] = set()
         self._breakers: dict[Client, Breaker] = {}
 
     async def call(
@@ -49,15 +56,15 @@ class AWS:
     ) -> Mapping[str, object]:
         """What AWS answers; `Call` and `Client` say what each argument is. Raises: AWSError."""
         made = Call(Client(service, region, endpoint, fips, dualstack), operation, parameters)
-        return await self._wait(lambda caller: self._make(caller, made))
+        return await asyncio.wrap_future(self._begin(made))
 
     def call_blocking(self, made: Call) -> Mapping[str, object]:
         """What AWS answers, for callers with a thread of their own. Raises: AWSError."""
-        return self._submit(lambda caller: self._make(caller, made)).result()
+        return self._begin(made).result()
 
-    async def identity(self) -> Identity:
-        """As whom calls are made. Raises: AWSError."""
-        return await self._wait(lambda caller: caller.identity())
+    async def identity(self, region: str = "") -> Identity:
+        """As whom calls are made; asked in `region` where the SDK has none of its own. Raises: AWSError."""
+        return await self._wait(lambda caller: caller.identity(region))
 
     async def partition_of(self, region: str) -> str:
         """The partition of `region`; that of the SDK's own where it is empty, empty where it has none.
@@ -72,35 +79,41 @@ class AWS:
 
     def close(self) -> None:
         """Calls that wait are given up; those under way end in their own time."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            self._closed, lanes = True, list(self._lanes.values())
+        for lane in lanes:
+            lane.threads.shutdown(wait=False, cancel_futures=True)
         with self._loading:
             if self._caller is not None:
                 self._caller.close()
 
-    async def _wait(self, work: Callable[[Caller], _T]) -> _T:
-        return await asyncio.wrap_future(self._submit(work))
+    def _begin(self, made: Call) -> Future[Mapping[str, object]]:
+        client = made.client
+        known = client.region in ("", self._home) or client in self._known
+        return self._submit(lambda caller: self._make(caller, made), (client.service, known))
 
-    def _submit(self, work: Callable[[Caller], _T]) -> Future[_T]:
+    async def _wait(self, work: Callable[[Caller], _T], service: str = "") -> _T:
+        return await asyncio.wrap_future(self._submit(work, (service, True)))
+
+    def _submit(self, work: Callable[[Caller], _T], name: tuple[str, bool]) -> Future[_T]:
         with self._lock:
-            if self._in_flight >= IN_FLIGHT_MAX:
+            lane = self._lanes[name]
+            if self._closed or lane.in_flight >= IN_FLIGHT_MAX:
                 raise AWSError(Kind.OVERLOADED, "AWS")
-            self._in_flight += 1
-        try:
-            future = self._threads.submit(self._work, work)
-        except RuntimeError as error:  # closed
-            self._leave()
-            raise AWSError(Kind.OVERLOADED, "AWS") from error
-        future.add_done_callback(lambda _: self._leave())
+            lane.in_flight += 1
+            future = lane.threads.submit(self._work, work)
+        future.add_done_callback(lambda _: self._leave(lane))
         return future
 
-    def _leave(self) -> None:
+    def _leave(self, lane: _Lane) -> None:
         with self._lock:
-            self._in_flight -= 1
+            lane.in_flight -= 1
 
     def _work(self, work: Callable[[Caller], _T]) -> _T:
         with self._loading:
             if self._caller is None:
-                self._caller = self._load()
+                loaded = self._load()
+                self._home, self._caller = loaded.home(), loaded
             caller = self._caller
         return work(caller)
 
@@ -113,6 +126,9 @@ class AWS:
                 self._note(made.client, failed=error.kind in TRANSIENT)
             raise
         self._note(made.client, failed=False)
+        with self._lock:
+            if len(self._known) < KNOWN_MAX:
+                self._known.add(made.client)
         return answer
 
     def _admit(self, made: Call) -> None:
@@ -132,3 +148,11 @@ class AWS:
                 del self._breakers[next(iter(self._breakers))]
             breaker.note(self._clock())
             self._breakers[client] = breaker
+
+
+class _Lane:
+    """The threads for some calls, and how many of these are under way."""
+
+    def __init__(self) -> None:
+        self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="aws")
+        self.in_flight = 0

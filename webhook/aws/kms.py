@@ -40,7 +40,7 @@ _RSA_SCHEMES = {
 _ENDED = {
     "NotFoundException": "there is no such key or alias; it may have been deleted",
     "DisabledException": "the key is disabled; enable it, or remove it from the policy",
-    "KMSInvalidStateException": "the key cannot be used in its state, which for one is pending deletion",
+    "KMSInvalidStateException": "the key is pending deletion, or in another state in which it cannot be used",
     "InvalidKeyUsageException": "the key is not one for signing",
     "UnsupportedOperationException": "the key has no public part; an asymmetric key for signing is needed",
     "InvalidArnException": "the ARN is not one of KMS in that region",

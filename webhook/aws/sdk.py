@@ -27,7 +27,7 @@ from botocore.parsers import ResponseParserError
 
 from webhook import settings, untrusted, version
 from webhook.aws.calls import AWSError, Call, Client, Identity, Kind
-from webhook.errors import MalformedError
+from webhook.errors import MalformedError, quote
 
 CLIENTS_MAX = 32  # a client is a megabyte, and who creates pods may name regions
 ANSWER_MAX_BYTES = 1 << 20
@@ -99,13 +99,20 @@ class SDK:
         self._end(session)
         return self._make(call)
 
-    def identity(self) -> Identity:
-        """As whom calls are made, which needs no permission."""
-        call = Call(Client("sts"), "get_caller_identity")
+    def identity(self, region: str = "") -> Identity:
+        """As whom calls are made, which needs no permission; asked in `region` where there is none of its own."""
+        with self._translated("AWS", region), self._lock:
+            region = self._own_region() or region
+        call = Call(Client("sts", region), "get_caller_identity")
         answer = self.call(call)
         with self._translated(call.action), self._lock:
             credentials = self._opened().get_credentials()
         return Identity(str(answer.get("Arn", "")), credentials.method if credentials is not None else "")
+
+    def home(self) -> str:
+        """The SDK's own region; empty where it has none."""
+        with self._translated("AWS"), self._lock:
+            return self._own_region()
 
     def partition_of(self, region: str) -> str:
         """The partition of `region`; that of the SDK's own where it is empty, empty where it has none."""
@@ -146,8 +153,7 @@ class SDK:
         if not region:
             raise AWSError(Kind.INVALID, action, note="no region: set AWS_REGION, or name an ARN, which has one")
         session.get_partition_for_region(region)  # raises for a region that is none
-        if session.get_credentials() is None:  # a client keeps for good what it was made with
-            raise exceptions.NoCredentialsError
+        self._check_credentials(session, action, region)
         options = Config(
             connect_timeout=self._configured.connect_timeout,
             read_timeout=self._configured.read_timeout,
@@ -160,6 +166,14 @@ class SDK:
         client = session.client(wanted.service, region_name=region, endpoint_url=endpoint, config=options)
         client.meta.events.register("before-parse", _check_json)
         return client
+
+    def _check_credentials(self, session: Any, action: str, region: str) -> None:
+        """There are some, since a client keeps for good what it was made with."""
+        try:
+            if session.get_credentials() is None:
+                raise exceptions.NoCredentialsError
+        except ValueError as error:  # a variable that says where they are makes no sense
+            raise self._without_credentials(action, region, type(error).__name__) from error
 
     def _opened(self) -> Any:
         if self._session is None:
@@ -194,6 +208,9 @@ class SDK:
             raise AWSError(Kind.UNREACHABLE, action, region, code=type(error).__name__) from error
         except exceptions.BotoCoreError as error:
             raise AWSError(Kind.INVALID, action, region, code=type(error).__name__, message=str(error)) from error
+        except OSError as error:  # of a file: what goes wrong on the wire is one of the SDK's own
+            note = quote(f"{error.filename}: {error.strerror}")[1:-1]
+            raise self._without_credentials(action, region, type(error).__name__, note) from error
         except _UNREADABLE as error:
             raise AWSError(Kind.FAULT, action, region, note="the answer is not one of this service's") from error
 

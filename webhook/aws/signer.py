@@ -13,12 +13,15 @@ from webhook import settings, untrusted
 from webhook.aws.calls import AWSError
 from webhook.aws.door import AWS
 from webhook.cache import Cache, Loaded
-from webhook.errors import MalformedError, quote
+from webhook.errors import Code, MalformedError, quote
 from webhook.trust.notary.inquiry import SignerInquiry, Standing, Status
 
 REVOKED_LIFETIME = 24 * 3600.0  # it cannot be taken back
 MAX_ANSWERS = 4096  # of 2 KiB each
 MAX_ENTITIES = 100
+MIN_ENTITY_CHARS = (
+    20  # of an ARN; hashes are longer. Where a text stands for the list, the SDK makes one of its letters
+)
 MAX_SHOWN = 3
 TIME_LIMIT = 10.0  # seconds for one call and its wait for a thread; a review ends sooner
 
@@ -59,7 +62,7 @@ class SignerRevocation:
         answer = await self._aws.call("signer-data", "get_revocation_status", region, _parameters(inquiry))
         listed = answer.get("revokedEntities")
         entities = [] if listed is None else untrusted.as_array(listed, "revokedEntities", max_items=MAX_ENTITIES)
-        named = [untrusted.as_string(entity, "revokedEntities") for entity in entities]
+        named = [_entity(entity) for entity in entities]
         return Status(Standing.REVOKED, _revoked(named)) if named else _GOOD
 
     async def _partition_problem(self, region: str, partition: str) -> str:
@@ -88,6 +91,13 @@ def _parameters(inquiry: SignerInquiry) -> dict[str, object]:
         "jobArn": inquiry.job_arn,
         "certificateHashes": list(inquiry.certificate_hashes),
     }
+
+
+def _entity(value: object) -> str:
+    entity = untrusted.as_string(value, "revokedEntities")
+    if len(entity) < MIN_ENTITY_CHARS:
+        raise MalformedError(Code.MALFORMED, f"revokedEntities: ARNs and hashes expected, found {quote(entity)}")
+    return entity
 
 
 def _revoked(entities: list[str]) -> str:

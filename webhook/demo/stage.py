@@ -83,7 +83,7 @@ class Stage:
         try:
             yield
         finally:
-            self.policy_file.write_text(before)
+            _replace(self.policy_file, before)
 
     @property
     def audit_file(self) -> Path:
@@ -125,10 +125,15 @@ async def opened() -> AsyncIterator[Stage]:
 
 
 def write_policy(path: Path, key: SigningKey, *, mode: str) -> None:
-    """The demo's policy is at `path`, as one step."""
+    """The demo's policy is at `path`."""
     indented = "\n".join(f"        {line}" for line in key.public_pem.strip().splitlines())
+    _replace(path, POLICY.format(mode=mode, key=indented))
+
+
+def _replace(path: Path, text: str) -> None:
+    """As one step: the server may look at any time."""
     draft = path.with_suffix(".draft")
-    draft.write_text(POLICY.format(mode=mode, key=indented))
+    draft.write_text(text)
     draft.replace(path)
 
 

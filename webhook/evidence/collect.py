@@ -18,7 +18,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 
 from webhook import settings
 from webhook.errors import Code, CountersignError, InconclusiveError, MalformedError
@@ -111,12 +111,17 @@ class Collection:
         self._bytes = 0
         self._over = False
 
-    async def next(self) -> Evidence | Outcome | None:
-        """The next find, as it arrives; `None` when every place was asked and all it held was handed over."""
+    async def next(self, before_more: Callable[[], Awaitable[None]] | None = None) -> Evidence | Outcome | None:
+        """The next find, as it arrives; `None` when every place was asked and all it held was handed over.
+
+        `before_more` is awaited before places are asked besides those where it was found last.
+        """
         while True:
             while not self._pending:
                 if not self._waves:
                     return None
+                if self.asked and before_more is not None:
+                    await before_more()
                 self._start(self._waves.pop(0))
             match await self._queue.get():
                 case None:

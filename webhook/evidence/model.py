@@ -165,15 +165,18 @@ class Proof:
 
     `material` is who signed, in one form for all schemes, by which distinct signers are counted: `spki:<hex>`, the
     certificate's issuer and names, or `profile:<ARN without its version>`. `times` come from trusted clocks only.
-    `annotations` are what was signed along.
+    `claimed_at` is when the signer says that it was, and signed: it makes nothing younger. `annotations` are what was
+    signed along.
     """
 
     material: str
     key_fingerprint: str  # SPKI SHA-256 of the key that signed
     certificate_fingerprint: str = ""  # SHA-256 of the DER
     certificate_twins: tuple[str, ...] = ()  # of the same certificate as others than its issuer can write it
+    authority_keys: tuple[str, ...] = ()  # SPKI SHA-256 of the CAs above it, whichever certificate of theirs is shown
     claims: Claims | None = None
     times: tuple[SignedTime, ...] = ()
+    claimed_at: datetime | None = None
     logged: tuple[tuple[str, int | None], ...] = ()  # URL of the log; index of the entry, where it can be believed
     annotations: Mapping[str, str] = field(default_factory=dict)
     attestation: Attestation | None = None

@@ -61,5 +61,4 @@ def _failure(ask: Ask, status: Status) -> CountersignError | None:
             # Notary Project, trust policy: a revoked timestamp authority makes its timestamps wrong
             code = Code.TIME_INVALID if whose else Code.REVOKED
             return RejectedError(code, f"{whose}{status.detail}")
-        case Standing.UNKNOWN:
-            return InconclusiveError(Code.REVOCATION_UNKNOWN, f"{whose}{status.detail}")
+    return InconclusiveError(Code.REVOCATION_UNKNOWN, f"{whose}{status.detail}")

@@ -42,7 +42,7 @@ class SigningKey:
         try:
             self._check(signature, message)
         except InvalidSignature:
-            raise _wrong("its signature does not verify with its signing certificate") from None
+            raise _wrong("changed after it was signed: its own certificate does not verify it") from None
 
 
 _SHA256, _SHA384, _SHA512 = hashes.SHA256(), hashes.SHA384(), hashes.SHA512()

@@ -16,7 +16,6 @@ from webhook.errors import Code, RejectedError, quote
 from webhook.notation import signer
 from webhook.notation.envelope import Scheme
 from webhook.notation.signature import Signature
-from webhook.trust import path
 from webhook.trust.notary import profile, subject
 from webhook.trust.notary.levels import CertificateRule
 from webhook.trust.notary.profile import SigningProfile
@@ -40,7 +39,7 @@ def verify(signature: Signature, rule: Rule) -> TrustStore:
 
     Raises: RejectedError: `untrusted_material`, `identity_mismatch`.
     """
-    store = _store_of(signature, rule.stores)
+    store = _store_of(signature, rule)
     if isinstance(rule, CertificateRule):
         _verify_subject(signature.envelope.chain[0], rule.subjects)
         return store
@@ -52,18 +51,19 @@ def verify(signature: Signature, rule: Rule) -> TrustStore:
     return store
 
 
-def _store_of(signature: Signature, stores: Sequence[TrustStore]) -> TrustStore:
+def _store_of(signature: Signature, rule: Rule) -> TrustStore:
     scheme = signature.envelope.scheme
-    consulted = [store for store in stores if store.kind is _KINDS[scheme]]
+    consulted = [store for store in rule.stores if store.kind is _KINDS[scheme]]
+    if not consulted and isinstance(rule, SigningProfile):
+        raise _untrusted(f"made by {signature.whom}, and this signer is a profile of AWS Signer")
     if not consulted:
-        raise _untrusted(
-            f"a trust store of the type {_KINDS[scheme]} is needed for the scheme {scheme}, and none is named"
-        )
+        named = ", ".join(map(str, rule.stores))
+        raise _untrusted(f"the scheme {scheme} needs a trust store of the type {_KINDS[scheme]}, and this is {named}")
     for store in consulted:
         if not set(store.certificates).isdisjoint(signature.envelope.ders):
             return store
     names = ", ".join(map(str, consulted))
-    raise _untrusted(f"no certificate up to {path.name_of(signature.envelope.chain[-1])} is in {names}")
+    raise _untrusted(f"none of its certificates, up to {signature.root}, is in the trust store {names}")
 
 
 def _verify_subject(leaf: x509.Certificate, subjects: Sequence[Subject]) -> None:

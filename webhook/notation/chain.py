@@ -101,7 +101,7 @@ def check_leaf(certificate: x509.Certificate) -> None:
         raise _unfit(certificate, "the key usage digitalSignature is expected, and at most contentCommitment more")
     purposes = certificates.extension(certificate, x509.ExtendedKeyUsage)
     if purposes is not None and not _OTHER_PURPOSES.isdisjoint(purposes.value):
-        raise _unfit(certificate, "its extended key usage is for something else than code")
+        raise _unfit(certificate, "its extended key usage is not for signing code alone")
     algorithm.signing_key(certificate)
 
 

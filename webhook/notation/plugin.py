@@ -39,10 +39,10 @@ def required(envelope: Envelope, plugins: Mapping[str, Plugin]) -> Plugin | None
     processed = plugin.processed if plugin else frozenset()
     for name in envelope.critical:
         if name in envelope.extended and name not in (PLUGIN, PLUGIN_MIN_VERSION) and name not in processed:
-            whose = f"plug-in {plugin.name}" if plugin else "specification"
+            known = f"{plugin.name} {plugin.version}" if plugin else "the specification"
             raise RejectedError(
                 Code.CRITICAL_ATTRIBUTE_UNPROCESSED,
-                f"the attribute {quote(str(name), max_chars=80)} is critical, and the {whose} does not know it",
+                f"the attribute {quote(str(name), max_chars=80)} is critical, and none that {known} knows",
             )
     return plugin
 
@@ -55,11 +55,11 @@ def _named(envelope: Envelope, plugins: Mapping[str, Plugin]) -> Plugin | None:
     name = _text(envelope, PLUGIN)
     plugin = plugins.get(name)
     if plugin is None:
-        raise _unavailable(f"the signature asks for the plug-in {quote(name, max_chars=80)}, which is not known")
+        raise _unavailable(f"the signature asks for the plug-in {quote(name, max_chars=80)}, which is not built in")
     if PLUGIN_MIN_VERSION in envelope.extended and _rank(plugin.version) < _rank(
         wanted := _text(envelope, PLUGIN_MIN_VERSION)
     ):
-        raise _unavailable(f"the signature asks for {name} {quote(wanted)} or later, and {plugin.version} is done here")
+        raise _unavailable(f"the signature asks for {name} {quote(wanted)} or later, and {plugin.version} is built in")
     return plugin
 
 

@@ -63,7 +63,7 @@ def parse(envelope: Envelope) -> Signing:
 def verify(signing: Signing, trusted: SigningProfile) -> None:
     """`signing` was made under the profile that is `trusted`. Raises: RejectedError, `identity_mismatch`."""
     if not trusted.arn.covers(signing.profile):
-        raise RejectedError(Code.IDENTITY_MISMATCH, f"signed under the profile {signing.profile}, which is another one")
+        raise RejectedError(Code.IDENTITY_MISMATCH, f"signed under {signing.profile}, not under {trusted.arn}")
 
 
 def inquiry(envelope: Envelope, signing: Signing) -> SignerInquiry:

@@ -96,12 +96,15 @@ def blocked_by(outcome: Outcome, blocked: Blocked) -> tuple[TrustPolicy, Deny] |
     if signer is None or proof is None:
         return None
     found = (
-        blocked.keys.get(signer.fingerprint),
-        blocked.keys.get(proof.key_fingerprint),
+        *(blocked.keys.get(one) for one in _keys(signer, proof)),
         *(blocked.certificates.get(one) for one in _certificates(proof)),
         *(_blocked_index(index, blocked) for _, index in proof.logged),
     )
     return next((entry for entry in found if entry is not None), None)
+
+
+def _keys(signer: Signer, proof: Proof) -> tuple[str, ...]:
+    return (signer.fingerprint, proof.key_fingerprint, *proof.authority_keys)
 
 
 def _certificates(proof: Proof) -> tuple[str, ...]:
@@ -120,7 +123,7 @@ def denies(policy: TrustPolicy, outcome: Outcome) -> bool:
     signer, proof = outcome.signer, outcome.proof
     if signer is None or proof is None:
         return False
-    keys = (signer.fingerprint, proof.key_fingerprint)
+    keys = _keys(signer, proof)
     indices = [index for _, index in proof.logged]
     return any(
         (entry.key_fingerprint is not None and entry.key_fingerprint in keys)
@@ -185,7 +188,9 @@ def _missing_annotation(rule: Rule, proof: Proof) -> str:
 def _too_old(max_age: timedelta, proof: Proof, now: datetime) -> str:
     if proof.at is None:
         return f"no trusted log or timestamp says when it was signed, and at most {_span(max_age)} ago is wanted"
-    return age_fault(proof.at, max_age, now)
+    # Whoever holds an old signature can have it stamped anew, and cannot change what its signer said
+    earliest = min(proof.at, proof.claimed_at or proof.at)
+    return age_fault(proof.at, None, now) or age_fault(earliest, max_age, now)
 
 
 def _undemanded(rule: Rule, outcome: Outcome) -> RejectedError | None:

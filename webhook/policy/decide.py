@@ -147,7 +147,7 @@ def _unmatched(
 
 def _warnings(decision: PolicyDecision) -> Iterable[str]:
     name = f'policy "{decision.policy.name}"'
-    yield from (f"{name}: {note}, only told" for note in decision.notes)
+    yield from (f"{name} counts it all the same: {note}" for note in decision.notes)
     if decision.loud:
         yield f"{name}: {decision.loud}"
     elif decision.result in REFUSED and not decision.refuses:

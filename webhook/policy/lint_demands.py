@@ -173,9 +173,9 @@ def _is_stamped(signer: Signer) -> bool:
 
 
 def _renewable(policy: TrustPolicy, path: str, signers: Iterable[Signer]) -> Iterator[Finding]:
-    """A keyless certificate ends minutes after it was issued; nothing ends what a key has signed, and years may go by
-    until that happens to another certificate."""
-    lasting = [signer for signer in signers if signer.kind is SignerKind.KEY or _signs_itself(signer)]
+    """A keyless certificate ends minutes after it was issued, and the Notary Project's signers sign a time, which makes
+    it no younger; nothing ends what a key has signed."""
+    lasting = [signer for signer in signers if signer.kind is SignerKind.KEY]
     if lasting:
         message = f"an old signature by {_names(lasting)} can be logged or stamped anew, and is young then"
         yield found(policy, path, FindingCode.RENEWABLE_AGE, message)

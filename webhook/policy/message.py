@@ -17,7 +17,7 @@ from webhook.policy.reasons import attestation_lines, rank, signer_lines, worst_
 
 DOCUMENTATION = "https://countersign.dev/docs/denied.md"
 MAX_MESSAGE_BYTES = 2048  # it is copied into the events of every owner of the pod
-MAX_TEXT_CHARS = 200
+MAX_TEXT_CHARS = 300  # two ARNs of signing profiles, and a few words
 MAX_NAME_CHARS = 63  # of a container: RFC 1123, label
 MAX_HELP_BYTES = 200
 MAX_ANNOTATION_BYTES = 1000  # kept below 1 KiB
@@ -35,16 +35,16 @@ REMEDIES: Mapping[Code, str] = {
     Code.LIMIT_EXCEEDED: "remove signatures that nobody needs and retry",
     Code.SIGNATURE_INVALID: "sign this digest with a key that is trusted and retry",
     Code.CERT_CHAIN_INVALID: "sign this digest with certificates that are made for signing and retry",
-    Code.UNTRUSTED_MATERIAL: "sign this digest with a certificate that the policy's trust root or store has and retry",
+    Code.UNTRUSTED_MATERIAL: "sign this digest under a trust root or store that the policy names and retry",
     Code.TLOG_INVALID: "sign this digest again, so that a trusted log has it, and retry",
     Code.TLOG_ENTRY_MISMATCH: "do not run this image before its signature was looked into",
     Code.TIME_INVALID: "sign or attest this digest again and retry",
     Code.SIGNATURE_EXPIRED: "sign this digest again and retry",
     Code.REVOKED: "find out why it was revoked, then sign this digest anew or use another image",
-    Code.REVOCATION_UNKNOWN: "retry when it can be asked what was revoked",
+    Code.REVOCATION_UNKNOWN: "retry when it can be found out what was revoked",
     Code.CRITICAL_ATTRIBUTE_UNPROCESSED: "sign this digest without attributes that the webhook does not know and retry",
-    Code.VERIFICATION_PLUGIN_UNAVAILABLE: "sign this digest so that it needs no plugin but AWS Signer's and retry",
-    Code.IDENTITY_MISMATCH: "sign this digest by an identity that is trusted and retry",
+    Code.VERIFICATION_PLUGIN_UNAVAILABLE: "sign this digest so that it needs no plug-in but AWS Signer's and retry",
+    Code.IDENTITY_MISMATCH: "sign this digest as one whom the policy trusts and retry",
     Code.SUBJECT_MISMATCH: "sign this digest itself and retry",
     Code.CLAIM_MISMATCH: "sign or attest what the policy asks for and retry",
     Code.CONDITION_ERROR: "attest what the policy's condition reads, or mend the condition, and retry",
@@ -57,7 +57,7 @@ REMEDIES: Mapping[Code, str] = {
     Code.REGISTRY_UNAVAILABLE: "retry when the registry answers",
     Code.REGISTRY_VIOLATION: "do not run this image before its registry was looked into",
     Code.HOST_REFUSED: "use a registry that the webhook may speak to",
-    Code.TRUST_UNAVAILABLE: "retry when the webhook has its trust material",
+    Code.TRUST_UNAVAILABLE: "let the webhook have the signer's trust material and retry",
     Code.REFERENCE_INVALID: "correct the reference",
     Code.TOO_MANY_REFERENCES: "use fewer images in one object",
     Code.TAG_NOT_ALLOWED: "write the reference with its digest",
@@ -68,16 +68,18 @@ REMEDIES: Mapping[Code, str] = {
     Code.DEADLINE_EXCEEDED: "retry in a moment",
     Code.INTERNAL_ERROR: "retry, and look into the webhook's log",
 }
-# What may be gone a second later. The API server's clients wait as long as they are told, then repeat by themselves.
+# What may be gone a second later. The API server's clients wait as long as they are told, a worker of a controller too,
+# then repeat by themselves, ten times.
 RETRY_SECONDS: Mapping[Code, int] = {
     Code.REGISTRY_UNAVAILABLE: 1,
     Code.DEADLINE_EXCEEDED: 1,
     Code.RATE_LIMITED: 2,
     Code.OVERLOADED: 2,
     Code.TRUST_UNAVAILABLE: 2,
-    Code.REVOCATION_UNKNOWN: 5,  # for so long nobody is asked again
-    Code.NOT_CACHED: 5,  # the cache fetches it meanwhile
+    Code.REVOCATION_UNKNOWN: 2,
+    Code.NOT_CACHED: 2,  # the cache fetches it meanwhile
 }
+TAMPERED = "do not run this image before you know who changed its signature"
 MISSING_ATTESTATION = "attach the attestation that is missing to this digest and retry"
 _KINDS = {
     "initContainers": "init container",
@@ -189,6 +191,8 @@ def _remedy(image: ImageDecision) -> str:
     worst = next(iter(_refusing(image)), None)
     if worst and worst.attestations and worst.code is Code.NO_SIGNATURE and len(worst.counted) >= worst.needed:
         return MISSING_ATTESTATION
+    if worst and worst.tampered and worst.code is Code.SIGNATURE_INVALID:
+        return TAMPERED
     return REMEDIES[image.code]
 
 

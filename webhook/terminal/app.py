@@ -23,6 +23,7 @@ from webhook.errors import OperatorError
 from webhook.policy.syntax.mistakes import PolicyErrors
 from webhook.terminal import logs, migrate, policy_app, trust_app
 from webhook.terminal.options import (
+    USAGE,
     CaFileOption,
     DockerConfigOption,
     ImageArgument,
@@ -33,11 +34,11 @@ from webhook.terminal.options import (
     PrivateOption,
     RegistriesOption,
     TimeoutOption,
+    show_help,
 )
 from webhook.terminal.paper import BAD, Output, Paper
 
 PROGRAM = "countersign"
-USAGE = 2  # or a defect of ours
 WIDTH = 100  # of help texts, where the terminal has it
 
 app = typer.Typer(
@@ -109,10 +110,7 @@ def _root(
         bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_show_version)
     ] = False,
 ) -> None:
-    # Called without the name of what it should do it says what it can do; that is no success
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-        raise typer.Exit(USAGE)
+    show_help(context)
 
 
 @app.command(

@@ -71,8 +71,10 @@ class Scope:
     profiles: tuple[SigningProfile, ...]
 
     @property
-    def needs_aws(self) -> bool:
-        return bool(self.keys or self.profiles or any(ecr.parse_host(host) for host in self.hosts))
+    def regions(self) -> tuple[str, ...]:
+        """Where AWS is asked, empty for the SDK's own region; none where it is not asked for anything."""
+        at_ecr = [found.region for host in self.hosts if (found := ecr.parse_host(host))]
+        return (*at_ecr, *(key.region for key in self.keys), *(profile.arn.region for profile in self.profiles))
 
 
 def run(wanted: Wanted, configured: Settings, *, output: Output, paper: Paper) -> int:
@@ -125,11 +127,12 @@ async def _examine(scope: Scope, configured: Settings, seconds: float) -> list[S
         except TimeoutError:
             return Subject(kind, name, (wrong("time", f"not ended within --timeout, {seconds:g} s"),))
 
+    asked_in = max(scope.regions, default="")  # any that is known
     async with _opened(configured) as (cloud, ways):
         return await asyncio.gather(
-            *(bounded(Kind.IDENTITY, "AWS", cloud.check_identity()) for _ in range(scope.needs_aws)),
+            *(bounded(Kind.IDENTITY, "AWS", cloud.check_identity(asked_in)) for _ in scope.regions[:1]),
             *(bounded(Kind.REGISTRY, host, registries.check_registry(host, ways)) for host in scope.hosts),
-            *(bounded(Kind.IMAGE, one.text, registries.check_image(one, ways.registry)) for one in scope.images),
+            *(bounded(Kind.IMAGE, one.text, registries.check_image(one, ways)) for one in scope.images),
             *(bounded(Kind.KEY, str(key), cloud.check_key(key)) for key in scope.keys),
             *(bounded(Kind.PROFILE, str(one), cloud.check_profile(one)) for one in scope.profiles),
         )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-USAGE = 2
+from webhook.terminal.options import show_help
 
 app = typer.Typer(
     help="Write the policy that does what Lambda's code signing, Notation or a verifier for ECS does. No network.",
@@ -24,11 +24,7 @@ OutputOption = Annotated[
 ]
 
 
-@app.callback(invoke_without_command=True)
-def _import(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-        raise typer.Exit(USAGE)
+app.callback(invoke_without_command=True)(show_help)
 
 
 @app.command(

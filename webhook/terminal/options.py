@@ -1,4 +1,4 @@
-"""Options that several commands take, each with one name and one help text wherever it stands."""
+"""What several commands share: options, each with one name and one help text wherever it stands, and usage told."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from webhook.terminal.paper import Output
+
+USAGE = 2  # the exit code of a mistake in usage, or of a defect of ours
 
 ImageArgument = Annotated[
     str, typer.Argument(metavar="IMAGE", help="The image, as a pod would name it.", show_default=False)
@@ -41,3 +43,10 @@ PrivateOption = Annotated[
 CaFileOption = Annotated[
     Path | None, typer.Option("--ca-file", metavar="FILE", help="Authorities trusted too, for every registry.")
 ]
+
+
+def show_help(context: typer.Context) -> None:
+    """Called without the name of what it should do, a command says what it can do; that is no success."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(USAGE)

@@ -7,9 +7,11 @@ is written as its escape, whoever sent it. Colours follow `NO_COLOR`, `FORCE_COL
 from __future__ import annotations
 
 import json
+import re
 from enum import StrEnum
 from typing import TextIO
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
@@ -54,7 +56,17 @@ class Paper:
             self._console.print(start + Text(" " * hang) + folded)
 
     def _fold(self, text: Text, width: int) -> list[Text]:
-        return list(text.wrap(self._console, max(width, NARROWEST), no_wrap=False)) or [Text()]
+        """Between words only: a digest or an ARN is to be copied, and stays whole where no line is long enough."""
+        cuts, used = [], 0
+        for word in re.finditer(r"\s*\S+\s*", text.plain):
+            if used and used + cell_len(word[0].rstrip()) > max(width, NARROWEST):
+                cuts.append(word.start())
+                used = 0
+            used += cell_len(word[0])
+        lines = list(text.divide(cuts))
+        for line in lines:
+            line.rstrip()
+        return lines
 
     def command(self, *parts: str, indent: int = 0) -> None:
         """A command for a shell, to be copied; each of `parts` stands on a line of its own, none is folded."""

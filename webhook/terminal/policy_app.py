@@ -10,10 +10,8 @@ from typing import Annotated
 import typer
 
 from webhook import settings
-from webhook.terminal.options import ImageArgument, NamespaceOption, OutputOption, PolicyOption
+from webhook.terminal.options import ImageArgument, NamespaceOption, OutputOption, PolicyOption, show_help
 from webhook.terminal.paper import Output, Paper
-
-USAGE = 2
 
 app = typer.Typer(
     help="Check trust policies, and ask them what they demand. No network is used.",
@@ -25,11 +23,7 @@ Examples:
 )
 
 
-@app.callback(invoke_without_command=True)
-def _root(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-        raise typer.Exit(USAGE)
+app.callback(invoke_without_command=True)(show_help)
 
 
 @app.command(

@@ -31,7 +31,8 @@ RESULTS: dict[Result, tuple[Part, str]] = {
 # What the command line can do about it; what the image's owner can do is in the documents.
 HINTS = {
     Code.HOST_REFUSED: "name the host with --insecure-registry (plain HTTP, loopback) or --private-registry",
-    Code.ACCESS_DENIED: "credentials are read from ~/.docker/config.json, or --docker-config",
+    Code.ACCESS_DENIED: "credentials are read from ~/.docker/config.json, or --docker-config; those of Amazon ECR"
+    " come from AWS, and countersign doctor says as whom",
 }
 ENDINGS = {
     Ending.ADMITTED: ("ADMITTED", f"{STRONG} {GOOD}"),
@@ -70,15 +71,12 @@ def _write_places(run: Run, paper: Paper) -> None:
             spared = answers[place].candidates - looked_at if place in answers else 0
             enough = f", {looked_at or 'none'} looked at: what was found was enough"
             end = enough if spared > 0 and run.ending is Ending.ADMITTED else ""
-            paper.line((f"{name:<15}", DIM), _answer(answers.get(place)) + end, indent=2)
+            answer = _answer(answers[place]) + end if place in answers else "not needed"
+            paper.line((f"{name:<15}", DIM), answer, indent=2)
 
 
-def _answer(asked: Asked | None) -> str:
-    if asked is None:
-        return "not waited for: what was found before was enough"
-    if asked.candidates:
-        return f"{asked.candidates} found"
-    return asked.answer
+def _answer(asked: Asked) -> str:
+    return f"{asked.candidates} found" if asked.candidates else asked.answer
 
 
 def _write_problem(problem: Outcome, paper: Paper) -> None:
@@ -98,7 +96,8 @@ def _write_policy(decision: PolicyDecision, run: Run, told: frozenset[str], pape
         f" {word}",
     )
     if decision.wants:
-        paper.line(("wants ", DIM), f"{decision.wants}  ", (f"({decision.rule})", DIM), indent=2, hang=2)
+        rule = f"  ({decision.rule})" if decision.rule != "signers" else ""
+        paper.line(("wants ", DIM), decision.wants, (rule, DIM), indent=2, hang=2)
     elif decision.detail:
         rule = f"{decision.rule}: " if decision.rule else ""
         paper.line(rule, f"{decision.code}  " if decision.code else "", decision.detail, indent=2, hang=2)

@@ -201,8 +201,8 @@ def _write_checks(outcome: Outcome, paper: Paper) -> None:
     width = max((len(check) for check, _ in made), default=0)
     refused = f"{outcome.code}: {outcome.detail}"  # which stands above already
     for check, said in made:
-        mark = CHECKED.get(said, ("!", UNSURE) if outcome.code is None else ("✗", BAD))
         shown = said if said != refused else str(outcome.code)
+        mark = CHECKED.get(said, MARKS[outcome.verdict] if said == refused else ("!", UNSURE))
         paper.line(mark, f" {check:<{width}}  {shown}", indent=4, hang=4)
     told = {said for _, said in made}
     for note in outcome.notes:

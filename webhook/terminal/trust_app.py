@@ -11,10 +11,8 @@ from typing import Annotated
 import typer
 
 from webhook.errors import OperatorError
-from webhook.terminal.options import OutputOption
+from webhook.terminal.options import OutputOption, show_help
 from webhook.terminal.paper import Output, Paper
-
-USAGE = 2
 
 app = typer.Typer(
     help="See, refresh and make Sigstore trust roots: whose certificates, logs and clocks count.",
@@ -29,11 +27,7 @@ Examples:
 OutOption = Annotated[Path, typer.Option("--out", metavar="FILE", help="The trusted_root.json to write.")]
 
 
-@app.callback(invoke_without_command=True)
-def _root(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-        raise typer.Exit(USAGE)
+app.callback(invoke_without_command=True)(show_help)
 
 
 @app.command(

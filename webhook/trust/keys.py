@@ -202,7 +202,7 @@ class KeySource:
 
 
 def _unanswered(state: State, problem: str) -> State:
-    return replace(state, problem=f"not refreshed: {problem}")
+    return replace(state, problem=f"not {'fetched' if state.fetched is None else 'refreshed'}: {problem}")
 
 
 def _expired(state: State, now: float) -> State:
@@ -214,7 +214,7 @@ def _expired(state: State, now: float) -> State:
 def _tell(before: State, after: State) -> None:
     old, new = before.fetched, after.fetched
     if after.problem and after.problem != before.problem:
-        log.warning("key %s: %s (%s)", after.place, after.problem, "the last good one stays" if new else "none")
+        log.warning("key %s: %s (%s)", after.place, after.problem, "the last good one stays" if new else "not at hand")
     if new is None or (old == new and not before.problem):
         return
     if old is not None and old != new:

@@ -98,6 +98,7 @@ def test_what_can_be_named(text: str, expected: ProfileARN) -> None:
         (f"{PROFILE}/AbCdEf12345", "a version"),
         (f"{VERSION}/", "a version"),
         (f"{VERSION}/asda", "a version"),
+        (f"{VERSION}/AbCdEf1234", "a version"),
         (f"{VERSION}\n", "a version"),
         (f"{PROFILE}//AbCdEf1234", "a version"),
     ],

@@ -216,6 +216,7 @@ NONCE = (x509.OCSPNonce(b"0123456789abcdef"), False)
         (lambda: CA.response(LEAF, status=OCSPStatus.REVOKED, reason=Reason.ca_compromise), REVOKED, "(cACompromise)"),
         (lambda: CA.response(LEAF, status=OCSPStatus.UNKNOWN), UNKNOWN, "does not know the certificate"),
         (lambda: CA.response(LEAF, until=None), GOOD, ""),
+        (lambda: CA.response(LEAF, until=None, since=NOW - timedelta(seconds=3601)), UNKNOWN, "without an end"),
         (lambda: CA.response(LEAF, until=NOW), GOOD, ""),
         (lambda: CA.response(LEAF, until=NOW - timedelta(seconds=1)), UNKNOWN, "held until 2026-11-02 11:59:59Z"),
         (lambda: CA.response(LEAF, since=NOW), GOOD, ""),

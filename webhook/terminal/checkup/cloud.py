@@ -39,8 +39,8 @@ SOURCES = {  # by botocore's own words
     "iam-role": "the node's instance profile",
 }
 REMEDIES = {
-    Failure.NO_CREDENTIALS: "give the service account a role: EKS Pod Identity, or IRSA (on Fargate and in China); see"
-    " docs/aws.md",
+    Failure.NO_CREDENTIALS: "in a cluster, give the service account a role: EKS Pod Identity, or IRSA (on Fargate and"
+    " in China); elsewhere, log in and set AWS_PROFILE; see docs/aws.md",
     Failure.UNREACHABLE: "is there a way out, or a VPC endpoint for this service, and does a network policy allow it?",
 }
 
@@ -52,10 +52,13 @@ class Cloud:
         self._aws, self._configured = aws, configured
         self._kms = KMS(aws.call_blocking, configured.aws)
 
-    async def check_identity(self) -> Subject:
-        """As whom AWS is asked, and where that comes from; that it cannot be told does no harm to anything else."""
+    async def check_identity(self, region: str) -> Subject:
+        """As whom AWS is asked, and where that comes from; that it cannot be told does no harm to anything else.
+
+        `region` is asked where the SDK has none of its own.
+        """
         try:
-            found = await self._aws.identity()
+            found = await self._aws.identity(region)
         except AWSError as error:
             untold = not_tried("identity", f"{error.detail}; nothing but doctor asks for it")
             lacking = error.kind is Failure.NO_CREDENTIALS

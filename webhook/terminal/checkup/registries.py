@@ -7,7 +7,7 @@ answers and whether credentials for it can be had; what they are good for only a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from yarl import URL
 
@@ -57,9 +57,9 @@ async def check_registry(host: str, ways: Ways) -> Subject:
     return Subject(Kind.REGISTRY, host, tuple(checks))
 
 
-async def check_image(image: Reference, registry: Registry) -> Subject:
+async def check_image(image: Reference, ways: Ways) -> Subject:
     """Whether `image` can be read, and what refers to it be listed."""
-    repository = image.repository
+    repository, registry = image.repository, ways.registry
     try:
         digest = image.digest
         if digest is None:
@@ -68,9 +68,9 @@ async def check_image(image: Reference, registry: Registry) -> Subject:
         elif await registry.fetch_manifest(repository, digest) is None:
             raise RejectedError(Code.IMAGE_NOT_FOUND, f"{quote(str(repository))} has no {digest}")
     except CountersignError as error:
-        return Subject(Kind.IMAGE, image.text, (_refused("manifest", error, repository),))
+        return Subject(Kind.IMAGE, image.text, (await _refused_image("manifest", error, repository, ways),))
     found = well("manifest", str(digest))
-    return Subject(Kind.IMAGE, image.text, (found, await _check_referrers(repository, digest, registry)))
+    return Subject(Kind.IMAGE, image.text, (found, await _check_referrers(repository, digest, ways)))
 
 
 async def _check_answer(target: Target, client: Client) -> Check:
@@ -93,27 +93,33 @@ async def _check_credentials(repository: Repository, sources: Mapping[str, Crede
         try:
             found = await source.credentials(repository)
         except CountersignError as error:
-            return _refused("credentials", error, repository)
+            return _refused("credentials", error)
         if found:
             return well("credentials", f"from {name}")
     return not_tried("credentials", "none: it is asked anonymously")
 
 
-async def _check_referrers(repository: Repository, digest: Digest, registry: Registry) -> Check:
+async def _check_referrers(repository: Repository, digest: Digest, ways: Ways) -> Check:
     try:
-        listed = await registry.fetch_referrers(repository, digest)
+        listed = await ways.registry.fetch_referrers(repository, digest)
     except CountersignError as error:
-        return _refused("referrers", error, repository)
+        return await _refused_image("referrers", error, repository, ways)
     if not listed.supported:
         return well("referrers", "it has no referrers API: what is attached is looked for by tags")
     return well("referrers", f"{len(listed.manifests)} listed")
 
 
-def _refused(name: str, error: CountersignError, repository: Repository) -> Check:
-    """`error` told, with the permission that is missing, where AWS or the registry's kind says which."""
-    action, cause = "", error.__cause__
-    if isinstance(cause, AWSError):
-        action = cause.action if cause.kind is Failure.DENIED else ""
-    elif error.code is Code.ACCESS_DENIED and ecr.matching_form(repository.compared_host) is not None:
-        action = READ
+async def _refused_image(name: str, error: CountersignError, repository: Repository, ways: Ways) -> Check:
+    """`error` told; where Amazon ECR denied what it knew by whom, that permission is missing."""
+    told = _refused(name, error)
+    if told.action or error.code is not Code.ACCESS_DENIED or ecr.matching_form(repository.compared_host) is None:
+        return told
+    has_login = (await _check_credentials(repository, ways.sources)).health is Health.WELL
+    return replace(told, action=READ) if has_login else told
+
+
+def _refused(name: str, error: CountersignError) -> Check:
+    """`error` told, with the permission that is missing, where AWS says which."""
+    cause = error.__cause__
+    action = cause.action if isinstance(cause, AWSError) and cause.kind is Failure.DENIED else ""
     return wrong(name, f"{error.code}: {error.detail}", action=action)

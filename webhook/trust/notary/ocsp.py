@@ -2,7 +2,8 @@
 
 An answer counts that the certificate's issuer signed, or a delegate that the issuer certified for it and that need not
 itself be looked up. It is about exactly the certificate asked for, and current. A nonce is not sent: responders answer
-from what they signed ahead, and the time until which an answer holds guards against old ones.
+from what they signed ahead, and the time until which an answer holds guards against old ones; one that names no such
+time must be young.
 
 spec: RFC 6960 4.2, 4.2.2.2; RFC 5019; Notary Project, signature specification, revocation with OCSP.
 """
@@ -10,7 +11,7 @@ spec: RFC 6960 4.2, 4.2.2.2; RFC 5019; Notary Project, signature specification, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -23,6 +24,7 @@ from webhook.trust import path
 from webhook.trust.certificates import UNREADABLE, extension
 from webhook.trust.notary.revoked import SHA2, Revocation, unusable, verify_signature
 
+MAX_AGE = timedelta(hours=1)  # of an answer that does not say until when it holds: anybody may send it for ever
 MAX_DELEGATES = 3  # that an answer may carry; real ones have one. Each costs the check of two signatures
 
 
@@ -119,6 +121,8 @@ def _check_time(response: ocsp.OCSPResponse, now: datetime) -> None:
         raise unusable(f"the response holds only from {response.this_update_utc:%Y-%m-%d %H:%M:%S}Z on")
     if until is not None and until < now:
         raise unusable(f"the response held until {until:%Y-%m-%d %H:%M:%S}Z")
+    if until is None and now - response.this_update_utc > MAX_AGE:  # RFC 6960 3.2 (5), 4.2.2.1
+        raise unusable(f"the response is of {response.this_update_utc:%Y-%m-%d %H:%M:%S}Z, and without an end")
 
 
 def _revocation(response: ocsp.OCSPResponse) -> Revocation | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import functools
 import hashlib
 import itertools
@@ -34,7 +35,8 @@ from webhook.trust.notary.revoked import unusable
 CERTIFICATES_MAX = 10_000  # of which findings are kept; each takes about a kilobyte
 REQUESTS_MAX = 24  # about one chain; real ones need two to six
 CONNECTIONS_PER_HOST = 8
-LISTS_AT_ONCE = 2  # held in memory; while it is put together, each takes up to twice `crl_max_bytes`
+SMALL_BYTES = settings.MIB  # of an answer, and nearly all are; these wait for nobody, least of all for one that stalls
+LISTS_AT_ONCE = 2  # larger ones in memory; while it is put together, each takes up to twice `crl_max_bytes`
 LOOK_UP_SECONDS = 20.0  # about one certificate in all, also after the review that asked for it has ended
 GET_MAX_CHARS = 254  # RFC 5019 5: longer requests are sent by POST
 ERROR_MAX_BYTES = 1024
@@ -100,26 +102,30 @@ class Responders:
     async def _converse(self, dialogue: Dialogue, allowed: Iterator[int]) -> Finding:
         step = await asyncio.to_thread(_advance, dialogue, None)
         while isinstance(step, Question):
-            if step.kind is Kind.CRL:
-                async with self._lists:
-                    step = await self._ask(dialogue, step, allowed)
-            else:
-                step = await self._ask(dialogue, step, allowed)
+            step = await self._ask(dialogue, step, allowed)
         return step
 
     async def _ask(self, dialogue: Dialogue, question: Question, allowed: Iterator[int]) -> Question | Finding:
-        try:
-            if next(allowed, None) is None:
-                raise unusable(f"not asked: its chain takes over {REQUESTS_MAX} requests")
-            answer: Reply | InconclusiveError = Reply(await self._fetch(question), self._clock())
-        except InconclusiveError as error:
-            answer = error
-        return await asyncio.to_thread(_advance, dialogue, answer)
+        async with contextlib.AsyncExitStack() as held:
+            try:
+                if next(allowed, None) is None:
+                    raise unusable(f"not asked: its chain takes over {REQUESTS_MAX} requests")
+                body = await self._fetch(question, SMALL_BYTES)
+                if body is None:
+                    await held.enter_async_context(self._lists)
+                    body = await self._fetch(question, self._limits.crl_max_bytes)
+                assert body is not None
+                answer: Reply | InconclusiveError = Reply(body, self._clock())
+            except InconclusiveError as error:
+                answer = error
+            return await asyncio.to_thread(_advance, dialogue, answer)
 
-    async def _fetch(self, question: Question) -> bytes:
+    async def _fetch(self, question: Question, at_most: int) -> bytes | None:
+        """What came; None where it is more than `at_most` bytes, and might not be too much."""
         ocsp = question.kind is Kind.OCSP
         seconds = self._limits.ocsp_timeout if ocsp else self._limits.crl_timeout
-        request = self._request(question, self._limits.ocsp_max_bytes if ocsp else self._limits.crl_max_bytes)
+        limit = self._limits.ocsp_max_bytes if ocsp else self._limits.crl_max_bytes
+        request = self._request(question, min(limit, at_most))
         try:
             async with asyncio.timeout(seconds):
                 answer = await self._client.exchange(request)
@@ -128,6 +134,8 @@ class Responders:
         except RejectedError as error:  # `host_refused`
             problem = "its address may not be dialled (a private or loopback one only of a host in"
             raise unusable(f"{problem} COUNTERSIGN_REVOCATION_HOSTS)") from error
+        if answer.status == 200 and answer.cut and request.max_bytes < limit:
+            return None
         return _body(answer, request, _RESPONSE_TYPE if ocsp else None)
 
     def _request(self, question: Question, max_bytes: int) -> Request:
