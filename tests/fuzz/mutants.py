@@ -23,6 +23,8 @@ ODD: tuple[object, ...] = (
 DEEP = 5_000  # levels of nesting: more than Python's stack takes
 LONG = 100_000  # characters, or entries
 
+Kind = Callable[[Seed, tuple[Seed, ...], Random], "Mutant"]  # one way to change one
+
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
@@ -51,42 +53,42 @@ def every_member(seed: Seed) -> Iterator[Mutant]:
     for name, document in _documents(seed):
         for path in documents.paths(document):
             for odd in ODD if path else ODD[:-1]:
-                yield _with(seed, name, documents.put(document, path, odd), f"{name}{list(path)} := {_short(odd)}")
+                yield _with(seed, name, documents.put(document, path, odd), f"{name}{list(path)} := {short(odd)}")
 
 
 # --- one change
 
 
-def _bytes(seed: Seed, _others: tuple[Seed, ...], random: Random) -> Mutant:
+def change_bytes(seed: Seed, _others: tuple[Seed, ...], random: Random) -> Mutant:
     """Some text, taken as bytes, with a bit, a byte or a run of bytes changed."""
     name = random.choice(["payload", *seed.annotations])
     data = seed.payload if name == "payload" else seed.annotations[name].encode()
-    changed, how = _scramble(data, random)
+    changed, how = scramble(data, random)
     if name == "payload":
         return Mutant(f"payload: {how}", changed, seed.annotations, seed.subject)
     text = changed.decode("utf-8", "replace")
     return Mutant(f"{name}: {how}", seed.payload, {**seed.annotations, name: text}, seed.subject)
 
 
-def _member(seed: Seed, _others: tuple[Seed, ...], random: Random) -> Mutant:
+def change_member(seed: Seed, _others: tuple[Seed, ...], random: Random) -> Mutant:
     """A value of a document replaced by an odd one."""
-    return _change_value(seed, random, lambda _: (odd := random.choice(ODD), _short(odd)))
+    return _change_value(seed, random, lambda _: (odd := random.choice(ODD), short(odd)))
 
 
-def _inside(seed: Seed, _others: tuple[Seed, ...], random: Random) -> Mutant:
+def change_inside(seed: Seed, _others: tuple[Seed, ...], random: Random) -> Mutant:
     """What is wrapped in base64, scrambled, or a member of the document that it is replaced by an odd value."""
 
     def change(value: object) -> tuple[object, str]:
         raw = _unwrap(value)
         if raw is None:
-            return (text := str(value)[::-1]), _short(text)
-        inner = _as_json(raw)
+            return (text := str(value)[::-1]), short(text)
+        inner = as_json(raw)
         if inner is not None and random.random() < 0.7:
             path = random.choice(list(documents.paths(inner)))
             odd = random.choice(ODD if path else ODD[:-1])
-            raw, how = documents.as_bytes(documents.put(inner, path, odd)), f"inside{list(path)} := {_short(odd)}"
+            raw, how = documents.as_bytes(documents.put(inner, path, odd)), f"inside{list(path)} := {short(odd)}"
         else:
-            raw, how = _scramble(raw, random)
+            raw, how = scramble(raw, random)
         return base64.b64encode(raw).decode(), how
 
     return _change_value(seed, random, change, wrapped=True)
@@ -96,7 +98,7 @@ def _annotation(seed: Seed, others: tuple[Seed, ...], random: Random) -> Mutant:
     """An annotation left out, emptied, added, swapped with another, or taken from other evidence."""
     annotations = dict(seed.annotations)
     if not annotations:
-        return _member(seed, others, random)
+        return change_member(seed, others, random)
     name = random.choice(list(annotations))
     match random.randrange(5):
         case 0:
@@ -119,10 +121,10 @@ def _annotation(seed: Seed, others: tuple[Seed, ...], random: Random) -> Mutant:
     return Mutant(f"{name}: {how}", seed.payload, annotations, seed.subject)
 
 
-def _splice(seed: Seed, others: tuple[Seed, ...], random: Random) -> Mutant:
+def change_splice(seed: Seed, others: tuple[Seed, ...], random: Random) -> Mutant:
     """A part of other evidence of the same form, in the place where this has such a part."""
     other = random.choice([one for one in others if one.form is seed.form])
-    own, foreign = _as_json(seed.payload), _as_json(other.payload)
+    own, foreign = as_json(seed.payload), as_json(other.payload)
     shared = [] if own is None else [path for path in documents.paths(own) if path and _has(foreign, path)]
     if not shared or (seed.annotations and random.random() < 0.5):
         return Mutant(f"payload of {other.name!r}", other.payload, seed.annotations, seed.subject)
@@ -131,7 +133,7 @@ def _splice(seed: Seed, others: tuple[Seed, ...], random: Random) -> Mutant:
     return _with(seed, "payload", spliced, f"payload{list(path)} of {other.name!r}")
 
 
-def _grow(seed: Seed, _others: tuple[Seed, ...], random: Random) -> Mutant:
+def change_grow(seed: Seed, _others: tuple[Seed, ...], random: Random) -> Mutant:
     """Something far too large, deep or many."""
     huge: tuple[tuple[Callable[[object], object], str], ...] = (
         (lambda value: [value] * 2, "twice"),
@@ -149,19 +151,19 @@ def _grow(seed: Seed, _others: tuple[Seed, ...], random: Random) -> Mutant:
     return _change_value(seed, random, lambda value: (change(copy.deepcopy(value)), how))
 
 
-def _subject(seed: Seed, _others: tuple[Seed, ...], _random: Random) -> Mutant:
+def change_subject(seed: Seed, _others: tuple[Seed, ...], _random: Random) -> Mutant:
     """The same evidence beside another image."""
     return Mutant("beside another image", seed.payload, seed.annotations, OTHER_IMAGE)
 
 
-_KINDS = (_bytes, _member, _inside, _annotation, _splice, _grow, _subject)
+_KINDS = (change_bytes, change_member, change_inside, _annotation, change_splice, change_grow, change_subject)
 _WEIGHTS = (20, 25, 30, 10, 10, 4, 1)
 
 
 # --- means
 
 
-def _scramble(data: bytes, random: Random) -> tuple[bytes, str]:
+def scramble(data: bytes, random: Random) -> tuple[bytes, str]:
     if not data:
         return b"\x00", "a byte out of nothing"
     at = random.randrange(len(data))
@@ -183,7 +185,7 @@ def _change_value(
 ) -> Mutant:
     found = _documents(seed)
     if not found:
-        return _bytes(seed, (), random)
+        return change_bytes(seed, (), random)
     name, document = random.choice(found)
     places = list(documents.paths(document))
     if wrapped:
@@ -203,7 +205,7 @@ def _value(value: object) -> Callable[[object], object] | object:
 def _documents(seed: Seed) -> list[tuple[str, object]]:
     """The payload, and each annotation, that is a JSON object."""
     texts = {"payload": seed.payload, **{name: text.encode() for name, text in seed.annotations.items()}}
-    parsed = ((name, _as_json(data)) for name, data in texts.items())
+    parsed = ((name, as_json(data)) for name, data in texts.items())
     return [(name, document) for name, document in parsed if isinstance(document, dict)]
 
 
@@ -214,7 +216,7 @@ def _with(seed: Seed, name: str, document: object, how: str) -> Mutant:
     return Mutant(how, seed.payload, {**seed.annotations, name: data.decode()}, seed.subject)
 
 
-def _as_json(data: bytes) -> object | None:
+def as_json(data: bytes) -> object | None:
     try:
         value: object = json.loads(data)
     except (ValueError, RecursionError):
@@ -240,5 +242,5 @@ def _has(document: object, path: Path) -> bool:
     return True
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
     return repr(value)[:40]

@@ -15,10 +15,11 @@ import signal
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 from types import FrameType
+from typing import TypeVar
 
 from tests.fuzz import mutants, unsigned
 from tests.fuzz.mutants import Mutant
@@ -26,6 +27,10 @@ from tests.fuzz.seeds import Judged, Seed
 from webhook.errors import Code
 
 CPU_BUDGET = 1.0  # seconds for one mutant; real evidence takes 0.006
+STOP_AFTER = 20  # findings
+
+_Seed = TypeVar("_Seed", bound=Seed)
+Mutate = Callable[[Seed, tuple[Seed, ...], Random], Mutant]
 
 
 class HangError(BaseException):
@@ -64,12 +69,14 @@ class Report:
         return "\n".join(lines)
 
 
-def random_mutants(seeds: tuple[Seed, ...], seed: int, *, first: int = 0) -> Iterator[tuple[Seed, Mutant]]:
+def random_mutants(
+    seeds: tuple[_Seed, ...], seed: int, *, first: int = 0, mutate: Mutate = mutants.mutant_of
+) -> Iterator[tuple[_Seed, Mutant]]:
     """Without end; each by a random number generator of its own."""
     for number in itertools.count(first):
         random = Random(f"{seed}:{number}")
         chosen = random.choice(seeds)
-        yield chosen, mutants.mutant_of(chosen, seeds, random)
+        yield chosen, mutate(chosen, seeds, random)
 
 
 def every_member(seeds: tuple[Seed, ...]) -> Iterator[tuple[Seed, Mutant]]:
@@ -78,18 +85,20 @@ def every_member(seeds: tuple[Seed, ...]) -> Iterator[tuple[Seed, Mutant]]:
 
 
 class Fuzzer:
-    """Judges mutants of `seeds`, and keeps count."""
+    """Judges mutants of `seeds`, and keeps count. `differences` says where a mutant differs in what is signed."""
 
-    def __init__(self, seeds: tuple[Seed, ...]) -> None:
-        self.seeds = seeds
+    def __init__(
+        self, seeds: tuple[Seed, ...], differences: Callable[[Seed, Mutant], list[str]] = unsigned.differences
+    ) -> None:
+        self.seeds, self._differences = seeds, differences
         self.report = Report()
         self._straight = {seed: seed.again() for seed in seeds}
 
-    def run(self, cases: Iterable[tuple[Seed, Mutant]], *, until: float, stop_after: int = 20) -> Report:
+    def run(self, cases: Iterable[tuple[Seed, Mutant]], *, until: float) -> Report:
         """What came of `cases` until the monotonic time `until`, or until there are so many findings."""
         with _quiet():
             for seed, mutant in cases:
-                if time.monotonic() >= until or len(self.report.findings) >= stop_after:
+                if time.monotonic() >= until or len(self.report.findings) >= STOP_AFTER:
                     break
                 self._judge(seed, mutant)
         return self.report
@@ -106,7 +115,7 @@ class Fuzzer:
             self._found(f"{type(error).__name__}: {error}", seed, mutant)
             return
         self.report.slowest = max(self.report.slowest, time.process_time() - begun)
-        self.report.counts[f"{seed.form or 'message'}, {'accepted' if judged.accepted else 'refused'}"] += 1
+        self.report.counts[f"{seed.form or seed.what}, {'accepted' if judged.accepted else 'refused'}"] += 1
         self.report.codes[judged.code or "accepted"] += 1
         if judged.code == Code.INTERNAL_ERROR:
             self._found(f"an internal error: {judged.detail}", seed, mutant)
@@ -126,7 +135,7 @@ class Fuzzer:
     def _compare(self, seed: Seed, mutant: Mutant, judged: Judged) -> str:
         if more := unsigned.says_more(self._straight[seed], judged):
             return f"accepted, and proves {more}"
-        changed = unsigned.differences(seed, mutant)
+        changed = self._differences(seed, mutant)
         return f"accepted, and differs at {', '.join(changed)}" if changed else ""
 
     def _found(self, what: str, seed: Seed, mutant: Mutant) -> None:

@@ -44,11 +44,13 @@ MEDIA_TYPES = {Form.LEGACY: SIMPLE_SIGNING, Form.DSSE: DSSE_ENVELOPE, Form.BUNDL
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """`code` is empty where it was accepted; `proof` is there too then, but for message signatures."""
+    """`code` is empty where it was accepted; then `proof` is there too, where the form has one, and `signed` is what
+    else was signed and must be the same in a mutant that is accepted."""
 
     code: str = ""
     detail: str = ""
     proof: Proof | None = None
+    signed: object = field(default=None, repr=False)
 
     @property
     def accepted(self) -> bool:
@@ -62,13 +64,14 @@ class Seed:
     """
 
     name: str
-    form: Form | None  # `None`: a message signature, for the conformance entry
+    form: Form | None  # `None`: no evidence of an image, but `what`
     payload: bytes = field(repr=False)
     annotations: Mapping[str, str] = field(repr=False)
     judge: Callable[[bytes, Mapping[str, str], str], Judged] = field(repr=False)
     subject: str
     optional: frozenset[str] = frozenset()
     promised: bool = True
+    what: str = "message"  # signature, for the conformance entry
 
     def again(self) -> Judged:
         return self.judge(self.payload, self.annotations, self.subject)

@@ -99,6 +99,8 @@ def _log_id(entry: object) -> object:
 
 def says_more(before: Judged, after: Judged) -> str:
     """What `after` proves and `before` does not; empty where it is nothing."""
+    if before.signed != after.signed:
+        return "something else"
     one, other = before.proof, after.proof
     if one is None or other is None:
         return "" if one is other else "what is not asked for"
