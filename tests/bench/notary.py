@@ -102,6 +102,7 @@ def _judging(found: Evidence, question: Question) -> Callable[[], object]:
 def _cold(work: Callable[[], object]) -> Callable[[], object]:
     def run() -> None:
         path.issued.cache_clear()
+        path.name_of.cache_clear()
         work()
 
     return run

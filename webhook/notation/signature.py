@@ -28,11 +28,10 @@ from webhook.trust.notary.inquiry import ChainInquiry, Inquiry
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """`signing` is there where AWS Signer made it; `root` is the subject of its root, for messages."""
+    """`signing` is there where AWS Signer made it."""
 
     envelope: Envelope
     signing: Signing | None
-    root: str  # once for all signers: a name of 64 KiB takes 3 ms
 
     @property
     def whom(self) -> str:
@@ -43,6 +42,11 @@ class Signature:
     def authority(self) -> str:
         """Who says when it was signed, under the scheme of signing authorities."""
         return "AWS Signer" if self.signing else self.root
+
+    @property
+    def root(self) -> str:
+        """The subject of its root, for a message."""
+        return path.name_of(self.envelope.chain[-1])
 
     def inquiry(self, signed_at: datetime | None) -> Inquiry:
         """What has to be asked about its revocation; `signed_at` is when it was signed, where that is beyond doubt."""
@@ -80,7 +84,7 @@ def read(envelope: Envelope, evidence: Evidence, plugins: Mapping[str, Plugin]) 
         _ = envelope.chain[0].subject  # which is read when it is asked for; from here on nobody needs to be prepared
     except certificates.UNREADABLE as error:
         raise MalformedError(Code.MALFORMED, f"chain: a subject cannot be read: {type(error).__name__}") from error
-    return Signature(envelope, signing, path.name_of(envelope.chain[-1]))
+    return Signature(envelope, signing)
 
 
 def _key_fingerprint(certificate: x509.Certificate) -> str:

@@ -146,6 +146,7 @@ def unfit(certificate: x509.Certificate, problem: str) -> RejectedError:
     return RejectedError(Code.UNTRUSTED_MATERIAL, f"certificate {name_of(certificate)}: {problem}")
 
 
+@lru_cache(maxsize=64)  # each signer of a policy may want it, and a name of 64 KiB takes 3 ms
 def name_of(certificate: x509.Certificate) -> str:
     """The subject, for a message."""
     try:
