@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 PUBLIC = "public.ecr.aws"
 PUBLIC_ALIAS = "ecr-public.aws.com"
@@ -58,6 +59,7 @@ class Host:
     dual_stack: bool
 
 
+@lru_cache(maxsize=1024)  # asked before every request
 def parse_host(host: str) -> Host | None:
     """The registry that `host` is, in either case; None where it is none, were it by one character or a port."""
     if not host.isascii() or len(host) > MAX_CHARS:
