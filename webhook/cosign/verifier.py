@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeVar
 
 from webhook.cosign import attestation, bundle, certificate, legacy, material
 from webhook.cosign.candidate import Candidate
@@ -24,13 +23,13 @@ from webhook.cosign.material import Vouched
 from webhook.errors import Code, CountersignError, InconclusiveError, MalformedError, RejectedError, quote
 from webhook.evidence import model
 from webhook.evidence.model import SIGN_PREDICATE, Attestation, Evidence, Form, Outcome, Proof, Signer, Verdict
+from webhook.evidence.once import Once
 from webhook.trust.identity import Claims, Identity
 from webhook.trust.kms import KMSKey
 from webhook.trust.material import PublicKey
 from webhook.trust.root import RootSource, Trust, TrustRoot
 
 _log = logging.getLogger(__name__)
-_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ class _Examined:
 
     def __init__(self, evidence: Evidence, predicates: frozenset[str], trust: Trust) -> None:
         self._evidence, self._predicates, self._trust = evidence, predicates, trust
-        self._found: dict[object, object] = {}
+        self._once = Once()
 
     def outcome(self, signer: Signer) -> Outcome:
         evidence = self._evidence
@@ -148,17 +147,6 @@ class _Examined:
         raise RejectedError(
             Code.CLAIM_MISMATCH, f"predicateType: {' or '.join(sorted(wanted))} expected, found {quote(kind)}"
         )
-
-    def _once(self, name: object, find: Callable[[], _Found]) -> _Found:
-        if name not in self._found:
-            try:
-                self._found[name] = find()
-            except CountersignError as error:
-                self._found[name] = error
-        found = self._found[name]
-        if isinstance(found, CountersignError):
-            raise found
-        return found  # type: ignore[return-value]  # what `find` of this name gave
 
 
 def _verify_beside(candidate: Candidate, form: Form, key: PublicKey) -> None:

@@ -21,6 +21,7 @@ from typing import TypeVar
 from webhook.errors import Code, CountersignError, InconclusiveError, MalformedError, RejectedError
 from webhook.evidence import model
 from webhook.evidence.model import Evidence, Outcome, Proof, SignedTime, Signer, Verdict
+from webhook.evidence.once import Once
 from webhook.evidence.unsettled import Ask, Unsettled
 from webhook.notation import authenticity, signature, signer, signing_time
 from webhook.notation.authenticity import Rule
@@ -95,7 +96,7 @@ class _Examined:
 
     def __init__(self, evidence: Evidence, now: datetime, plugins: Mapping[str, Plugin]) -> None:
         self._evidence, self._now, self._plugins = evidence, now, plugins
-        self._found: dict[object, object] = {}
+        self._once = Once()
 
     def outcome(self, one: Signer) -> Outcome | Unsettled:
         evidence, report = self._evidence, _Report()
@@ -145,17 +146,6 @@ class _Examined:
             notes=tuple(report.notes),
         )
         return Unsettled(outcome, tuple(report.asks)) if report.asks else outcome
-
-    def _once(self, name: object, find: Callable[[], _Found]) -> _Found:
-        if name not in self._found:
-            try:
-                self._found[name] = find()
-            except CountersignError as error:
-                self._found[name] = error
-        found = self._found[name]
-        if isinstance(found, CountersignError):
-            raise found
-        return found  # type: ignore[return-value]  # what `find` of this name gave
 
 
 def _clock(rule: Rule) -> Clock:

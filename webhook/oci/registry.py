@@ -18,11 +18,11 @@ from typing import TypeVar
 
 from webhook import settings
 from webhook.cache import Cache
-from webhook.errors import Code, InconclusiveError, MalformedError, RejectedError, TamperedError, quote
+from webhook.errors import Code, MalformedError, RejectedError, TamperedError, quote
 from webhook.network import Answer, Network
-from webhook.oci import ecr, links, manifest, reference
+from webhook.oci import answers, links, manifest, reference
 from webhook.oci.authn import CredentialSource
-from webhook.oci.complaint import codes, said
+from webhook.oci.complaint import codes
 from webhook.oci.manifest import Descriptor, Index, Manifest
 from webhook.oci.reference import Digest, Repository
 from webhook.oci.transport import Observer, Question, Redirects, RequestKind, Transport
@@ -37,8 +37,7 @@ HOSTS_MAX = 1024
 REPOSITORIES_MAX = 10_000
 MAX_PAGE_ENTRIES = 20_000  # of one page; more than fit into its bytes
 
-_UNKNOWN_REPOSITORY = "NAME_UNKNOWN"
-_HIDDEN = frozenset((_UNKNOWN_REPOSITORY, "DENIED", "UNAUTHORIZED"))
+_HIDDEN = frozenset((answers.UNKNOWN_REPOSITORY, "DENIED", "UNAUTHORIZED"))
 _NO_HEAD = frozenset((400, 405, 501))
 _NO_REFERRERS = frozenset((301, 302, 303, 307, 308, 400, 404, 405, 406, 410, 501))
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
@@ -88,17 +87,17 @@ class Registry:
         host = reference.matching_host(repository.host)
         if self._without_head.get(host) is None:
             answer = await self._ask_manifest(RequestKind.RESOLVE, repository, tag, method="HEAD")
-            if answer.status == 200 and (found := _announced(answer, repository)) is not None:
+            if answer.status == 200 and (found := answers.announced(answer, repository)) is not None:
                 self._note_read(repository)
                 self._note_imported(repository, found)
                 return found
             if answer.status in _NO_HEAD:
                 self._without_head.put(host, True, FACT_LIFETIME)
             elif answer.status != 200:
-                raise _not_found(repository, tag, answer)
+                raise answers.not_found(repository, tag, answer)
         answer = await self._ask_manifest(RequestKind.RESOLVE, repository, tag, method="GET")
         if answer.status != 200:
-            raise _not_found(repository, tag, answer)
+            raise answers.not_found(repository, tag, answer)
         self._note_read(repository)
         found = self._digest_of(answer, repository, tag)
         self._note_imported(repository, found)
@@ -111,13 +110,13 @@ class Registry:
 
         Raises: InconclusiveError (`not_cached`), RejectedError.
         """
-        if not _is_pull_through(repository) or self._imported.get((repository, digest)) is not None:
+        if not answers.is_pull_through(repository) or self._imported.get((repository, digest)) is not None:
             return
         answer = await self._ask_manifest(RequestKind.RESOLVE, repository, str(digest), method="HEAD")
         if answer.status == 404:
-            raise _absent(repository, answer)
+            raise answers.absent(repository, answer)
         if answer.status != 200:
-            raise _odd(repository, answer)
+            raise answers.odd(repository, answer)
         self._note_imported(repository, digest)
 
     async def fetch_manifest(self, repository: Repository, name: Digest | str) -> Manifest | Index | None:
@@ -127,13 +126,13 @@ class Registry:
         """
         answer = await self._ask_manifest(RequestKind.MANIFEST, repository, str(name), method="GET")
         if answer.status == 404:
-            _check_exists(repository, answer)
+            answers.check_exists(repository, answer)
             return None
         if answer.status != 200:
-            raise _odd(repository, answer)
+            raise answers.odd(repository, answer)
         self._note_read(repository)
         digest = self._digest_of(answer, repository, name)
-        return await _parse(answer.body, _media_type(answer), digest, self._limits.manifest_max_entries)
+        return await _parse(answer.body, answers.media_type(answer), digest, self._limits.manifest_max_entries)
 
     async def fetch_listed(self, repository: Repository, descriptor: Descriptor) -> Manifest | Index:
         """The document that `descriptor` lists, size, digest and media type checked; data inlined there saves asking.
@@ -148,8 +147,10 @@ class Registry:
             answer = await self._ask_manifest(RequestKind.MANIFEST, repository, name, method="GET", max_bytes=size)
             body = await _content(what, answer, repository, descriptor)
             self._note_read(repository)
-            if _media_type(answer) != descriptor.media_type:
-                listed, served = (quote(text, max_chars=100) for text in (descriptor.media_type, _media_type(answer)))
+            if answers.media_type(answer) != descriptor.media_type:
+                listed, served = (
+                    quote(text, max_chars=100) for text in (descriptor.media_type, answers.media_type(answer))
+                )
                 raise RejectedError(Code.REGISTRY_VIOLATION, f"{what}: listed as {listed}, served as {served}")
         return await _parse(body, descriptor.media_type, descriptor.digest, self._limits.manifest_max_entries)
 
@@ -236,11 +237,11 @@ class Registry:
                 Code.LIMIT_EXCEEDED,
                 f"{what}: more than {self._limits.manifest_max_bytes} bytes, which are read at most",
             )
-        expected = name if isinstance(name, Digest) else _announced(answer, repository)
+        expected = name if isinstance(name, Digest) else answers.announced(answer, repository)
         if expected is None:
             return Digest("sha256", hashlib.sha256(answer.body).hexdigest())
         if not expected.matches(answer.body):
-            raise TamperedError(f"{what}: what was served has another digest than {expected}{_encoding(answer)}")
+            raise TamperedError(f"{what}: what was served has another digest than {expected}{answers.recoded(answer)}")
         return expected
 
     async def _ask_referrers(self, repository: Repository, path: str) -> Answer | None:
@@ -254,12 +255,14 @@ class Registry:
                 accept=manifest.OCI_INDEX,
             )
         )
-        _check_exists(repository, answer)
-        if answer.status in _NO_REFERRERS or (answer.status == 200 and _media_type(answer) != manifest.OCI_INDEX):
+        answers.check_exists(repository, answer)
+        if answer.status in _NO_REFERRERS or (
+            answer.status == 200 and answers.media_type(answer) != manifest.OCI_INDEX
+        ):
             self._note_no_referrers(repository, answer)
             return None
         if answer.status != 200:
-            raise _odd(repository, answer)
+            raise answers.odd(repository, answer)
         return answer
 
     async def _parse_referrers(self, repository: Repository, answer: Answer) -> tuple[Descriptor, ...]:
@@ -286,7 +289,7 @@ class Registry:
         self._facts.put(repository, _Fact.READ, FACT_LIFETIME)
 
     def _note_imported(self, repository: Repository, digest: Digest) -> None:
-        if _is_pull_through(repository):
+        if answers.is_pull_through(repository):
             self._imported.put((repository, digest), True, FACT_LIFETIME)
 
     def _note_no_referrers(self, repository: Repository, answer: Answer) -> None:
@@ -309,12 +312,12 @@ async def _content(what: str, answer: Answer, repository: Repository, descriptor
     if answer.status == 404:
         raise MalformedError(Code.MALFORMED, f"{what}: listed but missing")
     if answer.status != 200:
-        raise _odd(repository, answer)
+        raise answers.odd(repository, answer)
     if answer.cut or len(answer.body) != descriptor.size:
         found = "more" if answer.cut else str(len(answer.body))
-        raise TamperedError(f"{what}: {descriptor.size} bytes announced, {found} served{_encoding(answer)}")
+        raise TamperedError(f"{what}: {descriptor.size} bytes announced, {found} served{answers.recoded(answer)}")
     if not await _off_loop(len(answer.body), functools.partial(descriptor.digest.matches, answer.body)):
-        raise TamperedError(f"{what}: what was served has another digest{_encoding(answer)}")
+        raise TamperedError(f"{what}: what was served has another digest{answers.recoded(answer)}")
     return answer.body
 
 
@@ -331,67 +334,6 @@ async def _parse(body: bytes, media_type: str, digest: Digest, max_entries: int)
 async def _off_loop(size: int, work: Callable[[], T]) -> T:
     """What `work` returns, done in a thread where the `size` of its matter makes it slow."""
     return work() if size <= settings.OFF_LOOP_BYTES else await asyncio.to_thread(work)
-
-
-def _announced(answer: Answer, repository: Repository) -> Digest | None:
-    text = answer.headers.get("Docker-Content-Digest")
-    if text is None:
-        return None
-    try:
-        return reference.parse_digest(text)
-    except MalformedError as error:
-        raise RejectedError(
-            Code.REGISTRY_VIOLATION, f"{quote(str(repository))}: Docker-Content-Digest: {error.detail}"
-        ) from error
-
-
-def _media_type(answer: Answer) -> str:
-    return answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-
-
-def _encoding(answer: Answer) -> str:
-    encoding = answer.headers.get("Content-Encoding", "identity")
-    return f" (sent with Content-Encoding {quote(encoding, max_chars=40)}, identity was asked for)" * (
-        encoding != "identity"
-    )
-
-
-def _not_found(repository: Repository, tag: str, answer: Answer) -> RejectedError | InconclusiveError:
-    if answer.status != 404:
-        return _odd(repository, answer)
-    if _is_pull_through(repository):
-        return _absent(repository, answer)
-    return RejectedError(Code.IMAGE_NOT_FOUND, f"{quote(str(repository))} has no tag {quote(tag)}{said(answer)}")
-
-
-def _odd(repository: Repository, answer: Answer) -> InconclusiveError:
-    # A registry that refuses is not one that is away: only the latter may be waited for, or passed by.
-    code = Code.ACCESS_DENIED if 400 <= answer.status < 500 else Code.REGISTRY_UNAVAILABLE
-    return InconclusiveError(code, f"{quote(str(repository))}: unexpected answer {answer.status}{said(answer)}")
-
-
-def _is_pull_through(repository: Repository) -> bool:
-    return ecr.is_pull_through(repository.compared_host, repository.segments)
-
-
-def _check_exists(repository: Repository, answer: Answer) -> None:
-    """Raises: RejectedError, InconclusiveError, where `answer` says that there is no such repository.
-
-    Of ECR alone, which says so only then: what is attached to an image cannot be known where the image itself is not.
-    """
-    if answer.status == 404 and ecr.matching_form(repository.compared_host) and _UNKNOWN_REPOSITORY in codes(answer):
-        raise _absent(repository, answer)
-
-
-def _absent(repository: Repository, answer: Answer) -> RejectedError | InconclusiveError:
-    """A repository or image that is not there: whether it could be is another question in a pull-through cache."""
-    if _is_pull_through(repository):
-        return InconclusiveError(
-            Code.NOT_CACHED,
-            f"{quote(str(repository))}: not in this pull-through cache yet{said(answer)}: whoever asks first needs"
-            f" {ecr.NEEDED_TO_IMPORT}, and upstream must have it",
-        )
-    return RejectedError(Code.IMAGE_NOT_FOUND, f"{quote(str(repository))}: there is no such repository{said(answer)}")
 
 
 def _no_referrers(repository: Repository, page: int) -> Referrers:
