@@ -208,7 +208,7 @@ def test_each_signer_is_cross_checked_under_its_own_root() -> None:
 
 
 async def test_a_worker_says_the_same() -> None:
-    pool = workers.Workers(settings.Verification())
+    pool = workers.Workers(settings.Verification(time_limit=120.0, crosscheck=Crosscheck.REPORT))
     question = asked(Crosscheck.REPORT, windows=LATER)
     found = evidence(OURS.keyless_bundle(IMAGE, log="v2"))
     try:
