@@ -60,9 +60,9 @@ class Outside:
         self.aws.close()
 
 
-def join(configured: Settings, observers: Observers = Observers(), *, aws: AWS | None = None) -> Outside:
+def join(configured: Settings, observers: Observers = Observers()) -> Outside:
     """The parts that `configured` describes, each registry that it lists tried. Raises: OperatorError."""
-    aws = aws or AWS(lambda: _load_sdk(configured))
+    aws = AWS(lambda: _load_sdk(configured))
     network = Network(configured.network)
     logins = ECRLogin(aws, public=configured.aws.public_registry)
     sources = {**_docker_logins(configured), ECR_LOGIN: logins}

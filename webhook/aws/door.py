@@ -92,8 +92,8 @@ class AWS:
         known = client.region in ("", self._home) or client in self._known
         return self._submit(lambda caller: self._make(caller, made), (client.service, known))
 
-    async def _wait(self, work: Callable[[Caller], _T], service: str = "") -> _T:
-        return await asyncio.wrap_future(self._submit(work, (service, True)))
+    async def _wait(self, work: Callable[[Caller], _T]) -> _T:
+        return await asyncio.wrap_future(self._submit(work, ("", True)))
 
     def _submit(self, work: Callable[[Caller], _T], name: tuple[str, bool]) -> Future[_T]:
         with self._lock:
