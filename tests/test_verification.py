@@ -341,6 +341,19 @@ async def test_an_outage_of_one_place_admits_nothing_that_another_place_speaks_a
         assert told(await cluster.verify(f"@{digest}")) == (Result.ERROR, Code.ACCESS_DENIED)
 
 
+@pytest.mark.parametrize("key", [RELEASE, STRANGER], ids=["ours", "a stranger's"])
+async def test_an_outage_after_a_candidate_was_listed_admits_nothing(key: signing.SigningKey) -> None:
+    stored = HostileRegistry()
+    async with opened(stored=stored) as cluster:
+        cluster.policy(rules=[{"images": [cluster.host], "onUnavailable": "allow"}])
+        digest = cluster.image()
+        cluster.sign(digest, key)
+        stored.rules.append(on("/blobs/", 503))
+        assert told(await cluster.verify(f"@{digest}")) == (Result.ERROR, Code.REGISTRY_UNAVAILABLE)
+        stored.rules[:] = [on("/v2/", 503)]
+        assert (await cluster.verify(f"@{digest}")).result is Result.WARNED
+
+
 async def test_known_digest_counts_for_the_keys_that_signed_it_only() -> None:
     stored = Outage()
     async with running(stored) as host, registry_for(host) as registry:
