@@ -19,6 +19,7 @@ import pytest
 
 from tests.cluster import images
 from tests.cluster.cluster import Cluster
+from tests.kube.apiserver import Server, User
 
 # How long an example takes says more of the machine than of the code.
 hypothesis.settings.register_profile(
@@ -31,6 +32,8 @@ TOOLS = ROOT / ".tools"
 IMAGE = "localhost/countersign:test"
 
 CLIENTS = ("cosign", "crane", "notation", "registry")
+API_SERVER = ("etcd", "kube-apiserver", "kubectl")
+USERS = (User("webhook"), User("stranger"))  # whom no role lets do anything, until a test binds one
 NODE = ("coredns", "etcd", "helm", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler",
         "kubectl", "kubelet")  # fmt: skip
 DEBIAN = ("buildah", "busybox", "containerd", "ip", "iptables", "mmdebstrap", "nsenter", "openssl", "ps", "runc")
@@ -106,6 +109,13 @@ def tools() -> Path:
 def cluster(tools: Path) -> Iterator[Cluster]:
     """A cluster of one real node; each test takes a namespace of its own."""
     with Cluster(TOOLS / "cluster", tools) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def api_server(tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """An API server without a node; each test takes a namespace of its own. Mark it `tools(*API_SERVER)`."""
+    with Server(tmp_path_factory.mktemp("api-server"), tools, *USERS) as running:
         yield running
 
 

@@ -23,10 +23,15 @@ from webhook.settings import (
     KIB,
     MIB,
     Admission,
+    Cluster,
     Crosscheck,
+    Early,
+    EventsIn,
     Network,
     NoMatch,
+    Pin,
     Policy,
+    PullSecrets,
     Registry,
     RegistryHost,
     Revocation,
@@ -78,6 +83,8 @@ def read(variables: Mapping[str, str], flags: Mapping[str, str] = NO_FLAGS) -> S
         revocation=Revocation(**sections.get("revocation", {})),
         verification=Verification(**sections.get("verification", {})),
         admission=Admission(**sections.get("admission", {})),
+        cluster=Cluster(**sections.get("cluster", {})),
+        pin=Pin(**sections.get("pin", {})),
         server=server,
     )
 
@@ -204,6 +211,22 @@ def _region(text: str) -> str:
     return text
 
 
+def _label(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", text):
+        _expect("the name of a namespace")
+    return text
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", text):
+        _expect("the name of a Kubernetes object")
+    return text
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(_name(name) for name in _list(text))
+
+
 def _topic(text: str) -> str:
     if not re.fullmatch(r"arn:aws[a-z-]*:sns:[a-z]{2,}(-[a-z0-9]+)+:[0-9]{12}:[A-Za-z0-9_-]{1,256}(\.fifo)?", text):
         _expect("the ARN of an SNS topic")
@@ -301,6 +324,21 @@ _VARIABLES: Mapping[str, tuple[str, str, _Convert]] = {
     "COUNTERSIGN_VERIFICATIONS": ("admission", "verifications", _integer(1, 1024)),
     "COUNTERSIGN_QUEUE_MAX": ("admission", "queue_max", _integer(0, 10_000)),
     "COUNTERSIGN_FAILS_OPEN": ("admission", "fails_open", _boolean),
+    "COUNTERSIGN_WORKLOADS": ("admission", "workloads", _word(Early)),
+    "COUNTERSIGN_NAMESPACE": ("cluster", "namespace", _label),
+    "COUNTERSIGN_POD": ("cluster", "pod", str),
+    "COUNTERSIGN_KUBECONFIG": ("cluster", "kubeconfig", Path),
+    "COUNTERSIGN_WEBHOOK_CONFIGURATION": ("cluster", "webhook_configuration", _name),
+    "COUNTERSIGN_CA_SECRET": ("cluster", "ca_secret", _name),
+    "COUNTERSIGN_LAST_GOOD": ("cluster", "last_good", _name),
+    "COUNTERSIGN_POLICY_WRITERS": ("cluster", "policy_writers", _list),
+    "COUNTERSIGN_TRUST_SECRETS": ("cluster", "trust_secrets", _names),
+    "COUNTERSIGN_PULL_SECRETS": ("cluster", "pull_secrets", _word(PullSecrets)),
+    "COUNTERSIGN_PULL_SECRET_NAMESPACES": ("cluster", "pull_secret_namespaces", _names),
+    "COUNTERSIGN_EVENTS": ("cluster", "events", _word(EventsIn)),
+    "COUNTERSIGN_PIN": ("pin", "enabled", _boolean),
+    "COUNTERSIGN_PIN_EXCLUDE_NAMESPACES": ("pin", "exclude_namespaces", _names),
+    "COUNTERSIGN_PIN_EXCLUDE_OWNERS": ("pin", "exclude_owners", _list),
     "COUNTERSIGN_ADDRESS": ("server", "address", str),
     "COUNTERSIGN_ADMISSION_PORT": ("server", "admission_port", _integer(0, 65535)),
     "COUNTERSIGN_OPERATIONS_PORT": ("server", "operations_port", _integer(0, 65535)),

@@ -31,6 +31,31 @@ class Crosscheck(StrEnum):
     ENFORCE = "enforce"
 
 
+class Early(StrEnum):
+    """What becomes of a Deployment, a Job, … whose pods would be denied."""
+
+    DENY = "deny"
+    WARN = "warn"
+    OFF = "off"
+
+
+class PullSecrets(StrEnum):
+    """From which namespaces the secrets by which pods pull their images are read."""
+
+    NONE = "none"
+    LISTED = "listed"
+    CLUSTER = "cluster"
+
+
+class EventsIn(StrEnum):
+    """Where Events are written."""
+
+    OBJECT_NAMESPACE = "objectNamespace"
+    RELEASE_NAMESPACE = "releaseNamespace"
+    BOTH = "both"
+    OFF = "off"
+
+
 @dataclass(frozen=True, slots=True)
 class RegistryHost:
     """What an operator says of one registry; without an entry a registry is public, on https, on a public address."""
@@ -161,6 +186,33 @@ class Admission:
     verifications: int = 64  # images examined at once
     queue_max: int = 256  # reviews that wait for a place
     fails_open: bool = False  # the webhook's entry says `failurePolicy: Ignore`: refusals must be well-formed denials
+    workloads: Early = Early.WARN
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What only an installation in a cluster has. Without `namespace` the Kubernetes API is never asked."""
+
+    namespace: str = ""  # where we are installed, and policies are watched as ConfigMaps
+    pod: str = ""  # our own name
+    kubeconfig: Path | None = None  # who we are for the API server, where we are no pod
+    webhook_configuration: str = ""  # name of the ValidatingWebhookConfiguration, and of the mutating one
+    ca_secret: str = ""  # name of the Secret with the authority whose certificates replicas serve with
+    last_good: str = ""  # name of the ConfigMap in which the last good policies survive restarts
+    policy_writers: tuple[str, ...] = ()  # users and groups who alone may write policies; empty: whom RBAC lets
+    trust_secrets: tuple[str, ...] = ()  # names of Secrets that policies may take keys and certificates from
+    pull_secrets: PullSecrets = PullSecrets.NONE
+    pull_secret_namespaces: tuple[str, ...] = ()
+    events: EventsIn = EventsIn.OBJECT_NAMESPACE
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """Pinning: tags on pods are rewritten to the digests behind them before they are judged."""
+
+    enabled: bool = False
+    exclude_namespaces: tuple[str, ...] = ()
+    exclude_owners: tuple[str, ...] = ()  # `Kind.group` of who compares images: `Cluster.postgresql.cnpg.io`
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,4 +241,6 @@ class Settings:
     aws: AWS = field(default_factory=AWS)
     revocation: Revocation = field(default_factory=Revocation)
     admission: Admission = field(default_factory=Admission)
+    cluster: Cluster = field(default_factory=Cluster)
+    pin: Pin = field(default_factory=Pin)
     server: Server = field(default_factory=Server)
