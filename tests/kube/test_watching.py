@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from kubernetes.aio.client import Configuration
 
 from tests.conftest import API_SERVER
 from tests.kube.apiserver import Server
@@ -170,7 +171,7 @@ async def test_a_conflict_is_said(kube: Kube) -> None:
 
 
 async def test_nobody_there() -> None:
-    configured = client.Configuration()
+    configured = Configuration()
     configured.host = "https://127.0.0.1:1"
     kube = Kube(configured)
     with pytest.raises(KubeError) as away:

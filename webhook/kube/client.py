@@ -11,6 +11,7 @@ spec: Kubernetes API concepts; Status of meta/v1.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -177,6 +178,16 @@ async def by_kubeconfig(path: Path | None, *, context: str | None = None, namesp
         where = path or "kubeconfig"
         raise OperatorError(f"{where}: {_said(error)}") from error
     return Kube(configured, namespace=namespace)
+
+
+async def by_kubeconfig_or_in_cluster(path: Path | None, *, context: str | None = None) -> Kube:
+    """As a command is called: by kubeconfig, or where none is named and this is a pod, by its service account.
+
+    Raises: OperatorError.
+    """
+    if path is None and context is None and "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
+        return in_cluster(namespace="")
+    return await by_kubeconfig(path, context=context)
 
 
 async def _read(answer: aiohttp.ClientResponse, max_bytes: int) -> bytes:

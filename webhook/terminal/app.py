@@ -21,7 +21,7 @@ from typer.main import get_command
 from webhook import version
 from webhook.errors import OperatorError
 from webhook.policy.syntax.mistakes import PolicyErrors
-from webhook.terminal import logs, migrate, policy_app, trust_app
+from webhook.terminal import cluster_app, logs, migrate, policy_app, trust_app
 from webhook.terminal.options import (
     USAGE,
     CaFileOption,
@@ -53,11 +53,13 @@ Examples:
   countersign demo
   countersign verify ghcr.io/acme/shop:1.4 --key release.pub
   countersign policy lint policies/
+  countersign scan --policy policies/
   countersign doctor --policy policies/
   countersign serve --policies policies/
 
 Documentation: https://countersign.dev/docs""",
 )
+app.add_typer(cluster_app.app)
 app.add_typer(policy_app.app, name="policy")
 app.add_typer(trust_app.app, name="trust-root", short_help="See, refresh and make Sigstore trust roots.")
 app.add_typer(migrate.app, name="import", short_help="Write a policy from what Lambda, Notation or ECS has.")

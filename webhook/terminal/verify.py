@@ -2,40 +2,29 @@
 
 The same verifier works here as in the server; what differs is who says what is trusted: policy files, or keys and
 profiles, which make a policy for this one run. Registries on loopback or plain HTTP are only those that the command
-line names. What the server fetches in the background, keys in AWS KMS among it, is fetched here before anything else.
+line names.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from webhook import judging
 from webhook.errors import OperatorError
-from webhook.evidence.collect import Collector
-from webhook.evidence.model import Evidence, Signer
+from webhook.evidence.model import Evidence
 from webhook.judging import Judgement, Question
-from webhook.oci.registry import Observer, RequestKind
-from webhook.outside import Observers, join
+from webhook.oci.registry import RequestKind
 from webhook.policy.model import PolicySet
 from webhook.settings import Settings
 from webhook.terminal import configured as configuration
-from webhook.terminal import facts, given, report
+from webhook.terminal import facts, given, report, verifying
 from webhook.terminal.findings import Run
 from webhook.terminal.paper import Output, Paper
-from webhook.trust.keys import KeySource
-from webhook.trust.kms import KMSKey
-from webhook.trust.root import Trust
-from webhook.trust.sources import TrustSource
-from webhook.verification import Judge, Pending, Verifier
-
-log = logging.getLogger(__name__)
+from webhook.verification import Pending
 
 PATHS = (("", ""),)  # the image stands in no object
 
@@ -120,7 +109,7 @@ async def _verify(wanted: Wanted, policies: PolicySet, configured: Settings) -> 
         judged.append(await asyncio.to_thread(judging.judge, evidence, question))
         return judged[-1]
 
-    async with _verifier(configured, policies, count, judge) as verifier:
+    async with verifying.prepare(configured, policies, observe=count, judge=judge) as verifier:
         started = time.perf_counter()
         now = datetime.now(UTC)
         found = verifier.begin(wanted.image, paths=PATHS, namespace=wanted.namespace, policies=policies, now=now)
@@ -129,45 +118,3 @@ async def _verify(wanted: Wanted, policies: PolicySet, configured: Settings) -> 
         seconds = time.perf_counter() - started
     # Counted last: requests that nobody waited for were sent all the same.
     return Run(found, wanted.namespace, seconds, requests, tuple(judged))
-
-
-@asynccontextmanager
-async def _verifier(
-    configured: Settings, policies: PolicySet, observe: Observer, judge: Judge
-) -> AsyncIterator[Verifier]:
-    """The server's verifier, without the server. Raises: OperatorError."""
-    signers = [signer for policy in policies.policies for signer in policy.signers]
-    outside = join(configured, Observers(registry=observe))
-    collector = Collector(registry=outside.registry, limits=configured.evidence, observe=_ignore)
-    try:
-        trust = await _at_hand(signers, outside.keys, configured)
-        yield Verifier(
-            registry=outside.registry,
-            collector=collector,
-            policy=configured.policy,
-            observe=_ignore,
-            trust=lambda: trust,
-            judge=judge,
-            revocation=outside.asking.standing,
-            crosscheck=configured.verification.crosscheck,
-        )
-    finally:
-        await collector.close()
-        await outside.close()
-
-
-async def _at_hand(signers: Iterable[Signer], keys: KeySource, configured: Settings) -> Trust:
-    """The roots and keys that `signers` name, each asked for once, and why the others could not be had."""
-    roots = TrustSource(configured.trust, configured.network, observe=_ignore_refresh)
-    roots.use(signer.trust_root for signer in signers if signer.trust_root)
-    await roots.refresh(0.0)  # only what is not at hand: TUF repositories of an operator's own
-    await asyncio.to_thread(keys.use, [signer.material for signer in signers if isinstance(signer.material, KMSKey)])
-    return replace(roots.current, keys=keys.current.keys, key_problems=keys.current.key_problems)
-
-
-def _ignore(stage: str, seconds: float) -> None:
-    """Stages are measured by the server only."""
-
-
-def _ignore_refresh(root: str, result: str) -> None:
-    """What became of it stands in the outcome."""

@@ -1,0 +1,65 @@
+"""The server's verifier for a command: joined, with what its policies name at hand, and closed when it is done.
+
+What the server fetches in the background, keys in AWS KMS among it, is fetched here before anything else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from webhook.evidence.collect import Collector
+from webhook.evidence.model import Signer
+from webhook.oci.registry import Observer
+from webhook.outside import Observers, join
+from webhook.policy.model import PolicySet
+from webhook.settings import Settings
+from webhook.trust.keys import KeySource
+from webhook.trust.kms import KMSKey
+from webhook.trust.root import Trust
+from webhook.trust.sources import TrustSource
+from webhook.verification import Judge, Verifier
+
+
+@asynccontextmanager
+async def prepare(
+    configured: Settings, policies: PolicySet, *, observe: Observer | None = None, judge: Judge | None = None
+) -> AsyncIterator[Verifier]:
+    """The server's verifier, without the server. Raises: OperatorError."""
+    signers = [signer for policy in policies.policies for signer in policy.signers]
+    outside = join(configured, Observers(registry=observe))
+    collector = Collector(registry=outside.registry, limits=configured.evidence, observe=_ignore)
+    try:
+        trust = await _at_hand(signers, outside.keys, configured)
+        yield Verifier(
+            registry=outside.registry,
+            collector=collector,
+            policy=configured.policy,
+            observe=_ignore,
+            trust=lambda: trust,
+            judge=judge,
+            revocation=outside.asking.standing,
+            crosscheck=configured.verification.crosscheck,
+        )
+    finally:
+        await collector.close()
+        await outside.close()
+
+
+async def _at_hand(signers: Iterable[Signer], keys: KeySource, configured: Settings) -> Trust:
+    """The roots and keys that `signers` name, each asked for once, and why the others could not be had."""
+    roots = TrustSource(configured.trust, configured.network, observe=_ignore_refresh)
+    roots.use(signer.trust_root for signer in signers if signer.trust_root)
+    await roots.refresh(0.0)  # only what is not at hand: TUF repositories of an operator's own
+    await asyncio.to_thread(keys.use, [signer.material for signer in signers if isinstance(signer.material, KMSKey)])
+    return replace(roots.current, keys=keys.current.keys, key_problems=keys.current.key_problems)
+
+
+def _ignore(stage: str, seconds: float) -> None:
+    """Stages are measured by the server only."""
+
+
+def _ignore_refresh(root: str, result: str) -> None:
+    """What became of it stands in the outcome."""
