@@ -24,9 +24,8 @@ from webhook.policy.decision import Weighed
 from webhook.policy.model import AttestationDemand
 from webhook.settings import OFF_LOOP_BYTES, Crosscheck
 from webhook.trust.identity import Identity
-from webhook.trust.kms import KMSKey
 from webhook.trust.material import PublicKey
-from webhook.trust.root import Trust
+from webhook.trust.root import KeyPlace, Trust
 
 QUICK = 10  # keys of the usual kinds that are tried in a millisecond
 _SLOW = {"ECDSA P-384": 12, "ECDSA P-521": 10}
@@ -103,7 +102,7 @@ def described(wanted: Reference, digest: Digest) -> Mapping[str, str]:
 
 def _judge_notation(evidence: Evidence, question: Question) -> Judgement:
     signers = [signer for signer in question.signers if signer.kind.is_notation]
-    found = notation.verify(evidence, signers, now=question.now)
+    found = notation.verify(evidence, signers, trust=question.trust, now=question.now)
     return Judgement(
         outcomes=tuple(one for one in found if isinstance(one, Outcome)),
         unsettled=tuple(one for one in found if isinstance(one, Unsettled)),
@@ -113,7 +112,7 @@ def _judge_notation(evidence: Evidence, question: Question) -> Judgement:
 def _effort(signer: Signer, trust: Trust, *, certified: bool) -> int:
     """How many tries of a key of the usual kinds, P-256, RSA and Ed25519, take as long."""
     material = signer.material
-    if isinstance(material, KMSKey):
+    if isinstance(material, KeyPlace):
         material = trust.keys.get(material, material)
     match material:
         case PublicKey():

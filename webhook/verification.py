@@ -28,8 +28,9 @@ from webhook.evidence.settling import AskRevocation, Finds
 from webhook.evidence.unsettled import Unsettled
 from webhook.judging import Judgement, Question
 from webhook.oci import reference
+from webhook.oci.authn import PrivateCredentials
 from webhook.oci.reference import Digest, Reference
-from webhook.oci.registry import Registry
+from webhook.oci.registry import Lent, Registry
 from webhook.policy import decide, select
 from webhook.policy.decide import ImageDecision
 from webhook.policy.decision import Weighed
@@ -41,12 +42,16 @@ from webhook.trust.root import Trust
 
 log = logging.getLogger(__name__)
 Paths = tuple[tuple[str, str], ...]
+_Known = tuple[str, Digest | None, Lent]  # repository, digest, the credentials besides everybody's
 Judge = Callable[[Evidence, Question], Awaitable[Judgement]]
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """An image that needs the network to be decided. `trust` is what was at hand when its review began."""
+    """An image that needs the network to be decided. `trust` is what was at hand when its review began.
+
+    `credentials` are those of the pod itself, where they may be used.
+    """
 
     reference: Reference
     paths: Paths
@@ -55,6 +60,7 @@ class Pending:
     selections: tuple[Selection, ...]
     trust: Trust
     now: datetime
+    credentials: PrivateCredentials | None = None
 
 
 class Verifier:
@@ -82,7 +88,14 @@ class Verifier:
         self.known = Known(policy)
 
     def begin(
-        self, text: str, *, paths: Paths, namespace: str, policies: PolicySet, now: datetime
+        self,
+        text: str,
+        *,
+        paths: Paths,
+        namespace: str,
+        policies: PolicySet,
+        now: datetime,
+        credentials: PrivateCredentials | None = None,
     ) -> ImageDecision | Pending:
         """What can be said of an image without any request: its decision, or what `finish` needs to find it."""
         try:
@@ -91,7 +104,7 @@ class Verifier:
             return decide.unparsable_image(text, paths, error)
         selections = select.select(policies, reference=parsed, digest=parsed.digest, namespace=namespace, now=now)
         selections = _refusing(selections) or selections
-        pending = Pending(parsed, paths, namespace, policies, selections, self.trust(), now)
+        pending = Pending(parsed, paths, namespace, policies, selections, self.trust(), now, credentials)
         if any(selection.decision is None or selection.needs_digest for selection in pending.selections):
             return pending
         return Examination(self, pending).decide()
@@ -111,6 +124,21 @@ class Verifier:
             examination.fail(InconclusiveError(Code.INTERNAL_ERROR, "the examination failed; the log says why"))
         return examination.decide()
 
+    async def resolve(self, pending: Pending) -> Digest:
+        """The digest behind the tag of an image now. Raises: RejectedError, InconclusiveError."""
+        wanted = pending.reference
+        assert wanted.tag is not None  # a reference without a digest has one
+        registry, started = self.registry_for(pending), time.perf_counter()
+        await registry.prepare(wanted.repository)
+        digest = await registry.resolve(wanted.repository, wanted.tag)
+        self.observe("resolve", time.perf_counter() - started)
+        return digest
+
+    def registry_for(self, pending: Pending) -> Registry:
+        """Registries as whoever runs this image may ask them."""
+        own = pending.credentials
+        return self.registry if own is None else self.registry.with_credentials(own)
+
     def give_up(self, pending: Pending, error: InconclusiveError) -> ImageDecision:
         """The decision on an image that nobody began to examine, for a reason of ours."""
         examination = Examination(self, pending)
@@ -123,6 +151,7 @@ class Examination:
 
     def __init__(self, verifier: Verifier, pending: Pending) -> None:
         self._verifier, self._pending = verifier, pending
+        self._registry = verifier.registry_for(pending)
         self._selections = pending.selections
         self._digest = pending.reference.digest
         self._blocked = select.blocked(pending.policies)
@@ -131,22 +160,16 @@ class Examination:
         self._asked: list[Asked] = []
 
     async def run(self) -> None:
+        repository = self._pending.reference.repository
+        await self._registry.prepare(repository)
         if self._digest is None:
-            self._digest = await self._resolve()
+            self._digest = await self._verifier.resolve(self._pending)
             selections = self._select_by(self._digest)
             self._selections = _refusing(selections) or selections
         if _undecided(self._selections):
             # Whoever asks for a tag makes a pull-through cache fetch the image; for a digest nobody has yet.
-            await self._verifier.registry.import_upstream(self._pending.reference.repository, self._digest)
+            await self._registry.import_upstream(repository, self._digest)
             await self._examine(self._digest)
-
-    async def _resolve(self) -> Digest:
-        wanted = self._pending.reference
-        assert wanted.tag is not None  # a reference without a digest has one
-        started = time.perf_counter()
-        digest = await self._verifier.registry.resolve(wanted.repository, wanted.tag)
-        self._verifier.observe("resolve", time.perf_counter() - started)
-        return digest
 
     def _select_by(self, digest: Digest) -> tuple[Selection, ...]:
         pending = self._pending
@@ -161,7 +184,7 @@ class Examination:
     async def _examine(self, digest: Digest) -> None:
         question = self._question(digest)
         repository, collector = self._pending.reference.repository, self._verifier.collector
-        collection = collector.open(repository, digest, question.wants)
+        collection = collector.open(repository, digest, question.wants, registry=self._registry)
         finds = Finds(collection, self._verifier.revocation)
         self._asked = collection.asked
         try:
@@ -172,7 +195,7 @@ class Examination:
                     finds.settle(await self._judge(found, question))
                 if self._is_met():
                     finds.end()  # what still waits is needed no more
-                    collector.remember(repository, self._told(), question.wants)
+                    collector.remember(repository, self._told(), question.wants, registry=self._registry)
                     break
                 await asyncio.sleep(0)  # what is at hand already would be judged without a pause
             else:
@@ -274,27 +297,29 @@ class Examination:
         """Who was verified for this digest before; who is now will be known from here on."""
         if not _asks_known(self._selections):
             return frozenset()
-        image = str(self._pending.reference.repository), self._digest
-        before = self._verifier.known.signers(image)
-        self._verifier.known.add(image, self._outcomes)
+        repository, known = self._pending.reference.repository, self._verifier.known
+        everybody, own = ((str(repository), self._digest, lent) for lent in ((), self._registry.lent(repository)))
+        before = known.signers(everybody) | known.signers(own)
+        known.add(own, self._outcomes)
         return before
 
 
 class Known:
     """Which signers were verified for a digest, bounded in number and time: what `onUnavailable: known` falls back to.
 
-    It holds outcomes, never decisions: a signer that a policy no longer names counts for nothing there.
+    It holds outcomes, never decisions: a signer that a policy no longer names counts for nothing there. What was read
+    by a pod's own credentials is known to who has the same.
     """
 
     def __init__(self, limits: settings.Policy) -> None:
         self._limits = limits
-        self._verified: dict[tuple[str, Digest | None], dict[str, float]] = {}  # by signer, when it was last verified
+        self._verified: dict[_Known, dict[str, float]] = {}  # by signer, when it was last verified
 
-    def signers(self, image: tuple[str, Digest | None]) -> frozenset[str]:
+    def signers(self, image: _Known) -> frozenset[str]:
         earliest = time.monotonic() - self._limits.known_lifetime
         return frozenset(signer for signer, at in self._verified.get(image, {}).items() if at > earliest)
 
-    def add(self, image: tuple[str, Digest | None], outcomes: Iterable[Outcome]) -> None:
+    def add(self, image: _Known, outcomes: Iterable[Outcome]) -> None:
         verified = {o.signer.known_as for o in outcomes if o.signer and o.verdict is Verdict.VERIFIED}
         if not verified:
             return

@@ -113,6 +113,30 @@ class Given:
         return tuple(credential for credential in self.found if credential not in refused)
 
 
+@dataclass(slots=True)
+class Lending:
+    """The `PrivateCredentials` of one review: the same for every repository. `away` is why there may be more."""
+
+    found: tuple[Credential, ...] = ()
+    away: str = ""
+    asked: list[Repository] = field(default_factory=list)
+
+    async def credentials(
+        self, repository: Repository, *, refused: tuple[Credential, ...] = ()
+    ) -> tuple[Credential, ...]:
+        self.asked.append(repository)
+        return tuple(credential for credential in self.found if credential not in refused)
+
+    def lent(self, repository: Repository) -> tuple[Credential, ...]:
+        return self.found if repository in self.asked else ()
+
+    def unread(self, repository: Repository) -> str:
+        return self.away if repository in self.asked else ""
+
+    def lacking(self, repository: Repository) -> str:
+        return self.unread(repository)
+
+
 class HostileRegistry(MemoryRegistry):
     """The registry in memory, whose answers `rules` may replace; the first that answers wins. `seen` is what came."""
 

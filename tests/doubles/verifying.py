@@ -18,6 +18,7 @@ from webhook.demo.registry import MemoryRegistry
 from webhook.errors import Code
 from webhook.evidence.collect import Collector
 from webhook.oci import manifest
+from webhook.oci.authn import PrivateCredentials
 from webhook.policy import document
 from webhook.policy.decision import ImageDecision, Result
 from webhook.policy.model import PolicySet
@@ -86,13 +87,21 @@ class Cluster(Shelf):
         )
 
     async def verify(
-        self, reference: str, *, namespace: str = "shop", seconds: float = DEADLINE, now: datetime = NOW
+        self,
+        reference: str,
+        *,
+        namespace: str = "shop",
+        seconds: float = DEADLINE,
+        now: datetime = NOW,
+        credentials: PrivateCredentials | None = None,
     ) -> ImageDecision:
         """The decision by `policies`; of this repository's image where `reference` is only a tag or digest."""
         text = yaml.safe_dump_all(self.policies).encode()
         parsed = document.parse(text, origin="policies.yaml", now=NOW) if self.policies else ()
         policies = PolicySet(parsed, "revision", "policies.yaml")
-        return await self.judge(reference, policies, namespace=namespace, seconds=seconds, now=now)
+        return await self.judge(
+            reference, policies, namespace=namespace, seconds=seconds, now=now, credentials=credentials
+        )
 
     async def judge(
         self,
@@ -102,11 +111,14 @@ class Cluster(Shelf):
         namespace: str = "shop",
         seconds: float = DEADLINE,
         now: datetime = NOW,
+        credentials: PrivateCredentials | None = None,
     ) -> ImageDecision:
         """The decision by these policies."""
         if not reference.startswith(("registry.", "127.")):
             reference = f"{self.host}/{self.name}{reference}"
-        begun = self.verifier.begin(reference, paths=(), namespace=namespace, policies=policies, now=now)
+        begun = self.verifier.begin(
+            reference, paths=(), namespace=namespace, policies=policies, now=now, credentials=credentials
+        )
         if isinstance(begun, Pending):
             begun = await self.verifier.finish(begun, deadline=asyncio.get_running_loop().time() + seconds)
         return begun

@@ -200,6 +200,13 @@ def test_an_added_ephemeral_container_is_judged_alone() -> None:
     assert found.unchanged == FULL
 
 
+def test_ephemeral_containers_that_share_a_name_are_all_judged() -> None:
+    new, old = full(), full()
+    new["spec"]["ephemeralContainers"] = [container("debug", "debug:1"), container("debug", "evil:1")]
+    found = update(new, old, subresource="ephemeralcontainers")
+    assert [image.text for image in found.images] == ["debug:1", "evil:1"]
+
+
 def test_an_added_container_is_judged_where_the_old_object_had_no_such_list() -> None:
     old = pod(initContainers=None)
     new = pod(initContainers=[container("x", "x:1")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,9 @@ async def test_the_more_specific_comes_first() -> None:
         ({"username": "x", "password": "y"} | auth("me"), Credential(username="me", password="s3cr3t")),
         ({"identitytoken": "it"}, Credential(identity_token="it")),
         ({"registrytoken": "rt"}, Credential(registry_token="rt")),
+        ({"auth": "bWU6czNj\ncjN0\r\n"}, Credential(username="me", password="s3cr3t")),
+        ({"auth": "bWU6czNjcjN0MQ"}, Credential(username="me", password="s3cr3t1")),
+        (auth("me", "line\n"), Credential(username="me", password="line\n")),
         (auth("<token>", "it"), Credential(username="<token>", password="it", identity_token="it")),
         (
             auth("00000000-0000-0000-0000-000000000000", "it"),
@@ -107,6 +111,9 @@ async def test_what_an_entry_holds(entry: dict[str, str], expected: Credential) 
         {"auth": base64.b64encode(b"s3cr3t").decode()},
         {"auth": base64.b64encode(b"\xff:s3cr3t").decode()},
         {"username": 7},
+        {"registrytoken": "s3cr3t\r\nhost: evil.example"},
+        {"registrytoken": "s3cr3t s3cr3t"},
+        {"registrytoken": "s3cr3té"},
         "s3cr3t",
         None,
     ],
@@ -118,6 +125,23 @@ async def test_a_broken_entry_hides_no_other_and_is_said(entry: object) -> None:
     (note,) = config.notes
     assert "'quay.io'" in note
     assert "s3cr3t" not in note
+
+
+async def test_the_older_form_is_the_entries_alone() -> None:
+    config = docker_config.parse_dockercfg(document(**{"https://index.docker.io/v1/": auth("me"), "auths": auth("x")}))
+    (found,) = await config.credentials(Repository("docker.io", "library/nginx"))
+    assert found.username == "me"
+    assert await config.credentials(Repository("docker.io.evil.example", "library/nginx")) == ()
+
+
+@pytest.mark.parametrize("parse", [docker_config.parse, docker_config.parse_dockercfg])
+def test_fewer_entries_may_be_allowed(parse: Callable[..., docker_config.DockerConfig]) -> None:
+    entries = {name: auth(name) for name in ("a", "b", "c")}
+    data = document(auths=entries) if parse is docker_config.parse else document(**entries)
+    assert parse(data, max_entries=3).notes == ()
+    with pytest.raises(MalformedError) as caught:
+        parse(data, max_entries=2)
+    assert caught.value.code is Code.LIMIT_EXCEEDED
 
 
 def test_programs_are_not_run_and_that_is_said() -> None:

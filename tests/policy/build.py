@@ -67,6 +67,7 @@ INCONCLUSIVE = frozenset(
         Code.TRUST_UNAVAILABLE,
         Code.DEADLINE_EXCEEDED,
         Code.OVERLOADED,
+        Code.NOT_PINNED,
         Code.POLICY_UNAVAILABLE,
         Code.INTERNAL_ERROR,
         Code.REVOCATION_UNKNOWN,

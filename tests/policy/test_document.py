@@ -34,7 +34,6 @@ HUB = "'docker.io/*' can never match: repositories of Docker Hub have two segmen
 A_MOMENT = "a date, 2026-12-01, or a time with its zone, 2026-12-01T08:00:00Z, expected"
 SAYS_NOTHING = "says nothing: trustedKeys, keyless, signerProfiles, certificates, exemptRegistries or deny expected"
 PROFILE_ARN = "arn:<partition>:signer:<region>:<account>:/signing-profiles/<name>[/<version>]"
-NOT_YET = "not supported by this version"
 ONE_DENIED = "exactly one of digest, image, keyFingerprint, certificateFingerprint and logIndex expected"
 UNCLEAR = "is read as text by some and as another value by others: put it in quotes"
 EXACT = ": a glob here would let whoever may create namespaces choose what is enforced"
@@ -107,7 +106,7 @@ REFUSED: dict[str, tuple[str, list[tuple[str, str]]]] = {
         "  trustedKeys:\n    - name: release #!\n",
         [(
             "spec.trustedKeys[0].publicKey",
-            "required, and missing: one PEM block, -----BEGIN PUBLIC KEY-----; or kms, a key in AWS KMS",
+            "required, and missing: one PEM block, -----BEGIN PUBLIC KEY-----; or kms, a key in AWS KMS; or secret",
         )],
     ),
     "not PEM": (
@@ -350,11 +349,6 @@ REFUSED: dict[str, tuple[str, list[tuple[str, str]]]] = {
         "  trustedKeys:\n    - name: a\n      publicKey: 5 #!\n",
         [("spec.trustedKeys[0].publicKey", "text expected, found the number 5")],
     ),
-    # of a later version
-    "secret": (
-        "  trustedKeys:\n    - name: a\n      secret: {name: x, key: cosign.pub} #!\n",
-        [("spec.trustedKeys[0].secret", NOT_YET)],
-    ),
     "deny an upper-case certificate": (
         f"  deny:\n    - certificateFingerprint: {'AB' * 32} #!\n      reason: x\n",
         [(
@@ -528,10 +522,11 @@ def test_mistakes_of_one_entry_are_told_at_once() -> None:
     ]  # fmt: skip
 
 
-def test_a_field_of_a_later_version_is_told_along_with_what_is_wrong_in_it() -> None:
-    text = head() + "  trustedKeys:\n    - name: a\n      secret: {name: x, key: y}\n"
+def test_a_field_that_nobody_may_choose_is_told_along_with_what_is_wrong_in_it() -> None:
+    rule = "{name: a, trustStore: acme, subjects: ['C=US, ST=WA, O=a'], override: {integrity: {a: y}}}"
+    text = policy() + f"  certificates: [{rule}]\n"
     assert [mistake.path for mistake in mistakes_of(text)] == [
-        "spec.trustedKeys[0].secret", "spec.trustedKeys[0].secret.key",
+        "spec.certificates[0].override.integrity", "spec.certificates[0].override.integrity.a",
     ]  # fmt: skip
 
 

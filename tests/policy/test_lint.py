@@ -235,6 +235,11 @@ def test_tags_are_allowed_where_it_counts(text: str, expected: list[tuple[str, s
     assert found(text) == expected
 
 
+def test_where_tags_are_pinned_they_may_be_allowed() -> None:
+    assert [finding.code for finding in lint(policy_set(policy()), now=NOW)] == ["tags_allowed"]
+    assert lint(policy_set(policy()), now=NOW, pinning=True) == ()
+
+
 def test_enforce_in_names_namespaces_of_the_policy() -> None:
     more = QUIET + "  namespaces: {include: [a, b*], exclude: [bad]}\n  enforceIn: [a, bad, b1, c]\n"
     assert found(policy(mode="warn") + more) == [

@@ -476,6 +476,7 @@ class TestAuditAnnotations:
         ([Code.REGISTRY_UNAVAILABLE], 1),
         ([Code.DEADLINE_EXCEEDED, Code.RATE_LIMITED], 2),
         ([Code.OVERLOADED], 2),
+        ([Code.NOT_PINNED], 1),
         ([Code.TRUST_UNAVAILABLE], 2),
         ([Code.ACCESS_DENIED], None),
         ([Code.POLICY_UNAVAILABLE], None),

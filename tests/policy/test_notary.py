@@ -241,7 +241,7 @@ REFUSED: dict[str, tuple[str, list[tuple[str, str]]]] = {
     # keys in KMS
     "key in KMS and in PEM": (
         "  trustedKeys: [{name: a, publicKey: x, kms: 'awskms:///alias/x'}] #!\n",
-        [("spec.trustedKeys[0]", "exactly one of publicKey and kms expected, found both")],
+        [("spec.trustedKeys[0]", "exactly one of publicKey, kms and secret expected, found publicKey and kms")],
     ),
     "key in KMS without its scheme": (
         marked(kms("alias/image-signing")),

@@ -205,6 +205,29 @@ def test_a_warn_policy_never_changes_allow_or_deny(case: Case, added: TrustPolic
 
 @thorough
 @given(cases())
+def test_policies_that_are_silent_in_a_namespace_can_be_left_out(case: Case) -> None:
+    whole = case.loaded()
+    within = whole.within("pay")
+    assert within is whole.within("pay")
+    assert len(within.policies) + within.silent == len(whole.policies)
+    found = [
+        judge(
+            loaded,
+            *case.outcomes,
+            digest=case.digest,
+            known=case.known,
+            candidates_listed=case.listed,
+            no_match=case.no_match,
+        )
+        for loaded in (whole, within)
+    ]
+    speaking = [tuple(d for d in one.policies if d.result is not Result.SILENT) for one in found]
+    assert speaking[0] == speaking[1]
+    assert len({replace(one, policies=()) for one in found}) == 1
+
+
+@thorough
+@given(cases())
 def test_every_enforcing_policy_must_be_satisfied(case: Case) -> None:
     image = case.decide()
     enforcing = [d for d in image.policies if d.mode is Mode.ENFORCE]

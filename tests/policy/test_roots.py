@@ -90,7 +90,7 @@ def test_a_policy_without_roots_has_none_of_its_own() -> None:
 
 NOT_PUBLIC = "COUNTERSIGN_TUF_HOSTS must list a host that is not public"
 OWN = "spec.trustRoots[0]"
-ONE_OF = "exactly one of trustedRoot, file, tuf and material expected, found "
+ONE_OF = "exactly one of trustedRoot, file, tuf, material, secret and configMap expected, found "
 A_FILE = "a plain file name, without a folder, expected, found "
 A_MIRROR = "an https URL without user, query and fragment (http only for loopback) expected, found "
 NO_TIME = "without a log entry or a timestamp no time is proved: requireLog or requireTimestamp must be true"

@@ -306,3 +306,22 @@ def test_cheap() -> None:
         )
     )
     assert best / 100 < 0.0005  # some 20 microseconds; ten times that on a busy machine is no mistake of ours
+
+
+@pytest.mark.parametrize(
+    ("one", "expected"),
+    [
+        pytest.param(policy(default=SIGNED), True, id="enforced"),
+        pytest.param(policy(default=SIGNED, mode=Mode.WARN), False, id="warned"),
+        pytest.param(policy(default=SIGNED, mode=Mode.WARN, enforce_in=("pay",)), True, id="enforced here"),
+        pytest.param(policy(default=SIGNED, mode=Mode.WARN, enforce_in=("shop",)), False, id="enforced elsewhere"),
+        pytest.param(policy(default=SIGNED, exempt=(HOST,)), False, id="exempt"),
+        pytest.param(policy(default=SIGNED, namespaces=Namespaces(exclude=("pay",))), False, id="another namespace"),
+        pytest.param(policy(default=None), False, id="no rule"),
+        pytest.param(policy(default=SIGNED, tags=Tags.DENY), False, id="refused already"),
+        pytest.param(policy(default=SIGNED, exceptions=(exception(),)), True, id="an exception is for a digest"),
+    ],
+)
+def test_who_judges_by_a_rule_that_enforces(one: TrustPolicy, expected: bool) -> None:
+    (selection,) = select.select(policies(one), reference=reference.parse(IMAGE), digest=None, namespace="pay", now=NOW)
+    assert bool(select.enforced((selection,))) is expected

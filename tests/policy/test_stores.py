@@ -79,11 +79,14 @@ REFUSED: dict[str, tuple[str, list[tuple[str, str]]]] = {
     ),
     "unknown field": (
         KEYS + marked(store({"pem": CA_PEM})),
-        [(f"{OWN}.pem", "unknown field; known here are name, type, certificates")],
+        [(f"{OWN}.pem", "unknown field; known here are name, type, certificates, secret, configMap")],
     ),
     "no certificates": (
         KEYS + marked(store({"certificates": None})),
-        [(f"{OWN}.certificates", "required, and missing: one or more certificates in PEM")],
+        [(
+            f"{OWN}.certificates",
+            "required, and missing: one or more certificates in PEM; or secret or configMap, where they are",
+        )],
     ),
     "no PEM": (
         KEYS + marked(store({"certificates": "hello"})),

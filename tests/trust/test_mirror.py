@@ -20,7 +20,7 @@ import pytest
 from tests.private_sigstore.tuf import TARGET, TUFRepository, serving
 from webhook import addresses, settings
 from webhook.errors import Code, InconclusiveError, MalformedError
-from webhook.tls import Authority
+from webhook.tls import authority as authorities
 from webhook.trust import mirror, root, tuf
 from webhook.trust.mirror import Fetched, Repository
 
@@ -304,7 +304,7 @@ async def test_the_proxy_is_asked_and_its_password_is_in_no_message(repository: 
 async def test_a_mirror_on_https_is_believed_by_the_authorities_of_the_operator(
     repository: TUFRepository, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    authority = Authority(datetime.now(UTC))
+    authority = authorities.make(datetime.now(UTC))
     pair = authority.issue(("127.0.0.1",), datetime.now(UTC))
     (tmp_path / "tls.pem").write_bytes(pair.chain + pair.key)
     (tmp_path / "ca.pem").write_bytes(authority.pem)

@@ -28,6 +28,7 @@ from webhook.trust.identity import Claims, Identity
 from webhook.trust.kms import KMSKey
 from webhook.trust.material import PublicKey
 from webhook.trust.root import RootSource, Trust, TrustRoot
+from webhook.trust.stored import StoredKey
 
 _log = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ class _Examined:
         match signer.material:
             case PublicKey() as key:
                 return self._prove_key(candidate, key, signer)
-            case KMSKey() as place:
+            case KMSKey() | StoredKey() as place:
                 return self._prove_key(candidate, self._trust.key_of(place), signer)
             case Identity() as identity:
                 return self._prove_identity(candidate, identity, signer)

@@ -51,13 +51,34 @@ class Collector:
         # Two, as whoever holds a manifest waits for the payloads in it.
         self.manifests, self.payloads = Room(MANIFESTS_MAX_BYTES), Room(PAYLOADS_MAX_BYTES)
 
-    def open(self, repository: Repository, digest: Digest, wants: Wants = WHATEVER_SIGNS) -> Collection:
-        """A collection of what is attached to `digest` and wanted; nothing is asked before its first `next`."""
-        return Collection(self, repository, digest, wants, self._waves(repository, wants))
+    def open(
+        self,
+        repository: Repository,
+        digest: Digest,
+        wants: Wants = WHATEVER_SIGNS,
+        *,
+        registry: Registry | None = None,
+    ) -> Collection:
+        """A collection of what is attached to `digest` and wanted; nothing is asked before its first `next`.
 
-    def remember(self, repository: Repository, supplied: Iterable[Place], wants: Wants = WHATEVER_SIGNS) -> None:
-        """The places that `supplied` what counted will be asked first when the same is wanted of this repository."""
-        key = _key(repository, wants)
+        `registry` is a view with the credentials of whoever asks, where there are any.
+        """
+        registry = registry or self.registry
+        return Collection(self, registry, repository, digest, wants, self._waves(registry, repository, wants))
+
+    def remember(
+        self,
+        repository: Repository,
+        supplied: Iterable[Place],
+        wants: Wants = WHATEVER_SIGNS,
+        *,
+        registry: Registry | None = None,
+    ) -> None:
+        """The places that `supplied` what counted will be asked first when the same is wanted of this repository.
+
+        Not for others who ask by other credentials: how long they wait would tell them that it was there.
+        """
+        key = _key(registry or self.registry, repository, wants)
         self._hints.pop(key, None)
         self._hints[key] = tuple(dict.fromkeys(supplied))
         if len(self._hints) > self.limits.hints_max:
@@ -69,12 +90,12 @@ class Collector:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
-    def _waves(self, repository: Repository, wants: Wants) -> list[tuple[Place, ...]]:
+    def _waves(self, registry: Registry, repository: Repository, wants: Wants) -> list[tuple[Place, ...]]:
         todo = places.to_ask(wants)
-        known = self._hints.get(_key(repository, wants), ())
+        known = self._hints.get(_key(registry, repository, wants), ())
         first = tuple(place for place in todo if place in known)
         rest = tuple(place for place in todo if place not in known)
-        if Place.REFERRERS in rest and self.registry.lacks_referrers(repository.host):
+        if Place.REFERRERS in rest and registry.lacks_referrers(repository.host):
             others = tuple(place for place in rest if place is not Place.REFERRERS)
             return [first, others, (Place.REFERRERS,)]
         return [first, rest]
@@ -89,13 +110,14 @@ class Collection:
     def __init__(
         self,
         collector: Collector,
+        registry: Registry,
         repository: Repository,
         digest: Digest,
         wants: Wants,
         waves: Iterable[tuple[Place, ...]],
     ) -> None:
         self.asked: list[Asked] = []
-        self._collector, self._registry, self._limits = collector, collector.registry, collector.limits
+        self._collector, self._registry, self._limits = collector, registry, collector.limits
         self._repository, self._digest, self._wants = repository, digest, wants
         self._waves = list(waves)
         # `None`: a place is done. `Held` stands behind the evidence that it was for.
@@ -348,6 +370,6 @@ def _content(descriptor: Descriptor) -> _Content:
     return descriptor.media_type, descriptor.digest, descriptor.size, descriptor.data
 
 
-def _key(repository: Repository, wants: Wants) -> int:
+def _key(registry: Registry, repository: Repository, wants: Wants) -> int:
     """Signatures and attestations may be in different places: what satisfied one review is no hint for another kind."""
-    return hash((repository, wants.signatures, wants.notation, bool(wants.predicates)))
+    return hash((repository, registry.lent(repository), wants.signatures, wants.notation, bool(wants.predicates)))

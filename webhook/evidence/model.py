@@ -21,6 +21,7 @@ from webhook.trust.material import PublicKey
 from webhook.trust.notary.levels import CertificateRule
 from webhook.trust.notary.profile import SigningProfile
 from webhook.trust.root import RootSource
+from webhook.trust.stored import StoredKey
 
 SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json"
 DSSE_ENVELOPE = "application/vnd.dsse.envelope.v1+json"
@@ -86,7 +87,7 @@ class Signer:
 
     name: str
     kind: SignerKind
-    material: PublicKey | KMSKey | Identity | SigningProfile | CertificateRule
+    material: PublicKey | KMSKey | StoredKey | Identity | SigningProfile | CertificateRule
     trust_root: RootSource | None = None
     require_log: bool = False  # of a key; for an identity its trust root says so
 
@@ -117,7 +118,7 @@ class Signer:
         match self.material:
             case PublicKey():
                 return self.material.schemes
-            case KMSKey():
+            case KMSKey() | StoredKey():
                 return str(self.material.hash), str(self.material.padding)
             case SigningProfile() | CertificateRule():
                 return self.material.terms

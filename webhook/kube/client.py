@@ -32,6 +32,7 @@ ANSWER_MAX_BYTES = 64 * settings.MIB  # a page of 500 ConfigMaps, most of them s
 EVENT_MAX_BYTES = 8 * settings.MIB  # one object, and its managed fields
 REQUEST_SECONDS = 15.0
 CONNECT_SECONDS = 5.0
+GOODBYE_SECONDS = 0.1
 PAGE_ENTRIES = 500
 PAGES_MAX = 1_000
 
@@ -41,11 +42,14 @@ NO_QUERY: Query = {}
 
 
 class KubeError(Exception):
-    """The API server refused, or could not be asked. `status` is that of HTTP, 0 where there was no answer."""
+    """The API server refused, or could not be asked. `status` is that of HTTP, 0 where there was no answer.
 
-    def __init__(self, status: int, reason: str, detail: str) -> None:
+    `cause` is the first of those that a Status lists, as `NamespaceTerminating`; mostly there is none.
+    """
+
+    def __init__(self, status: int, reason: str, detail: str, *, cause: str = "") -> None:
         super().__init__(detail)
-        self.status, self.reason, self.detail = status, reason, detail
+        self.status, self.reason, self.detail, self.cause = status, reason, detail, cause
 
     @property
     def is_outage(self) -> bool:
@@ -112,6 +116,8 @@ class Kube:
     async def close(self) -> None:
         """Connections are closed."""
         await self._api.close()  # type: ignore[no-untyped-call]
+        # aiohttp, graceful shutdown: connections of requests that were given up say goodbye behind its back
+        await asyncio.sleep(GOODBYE_SECONDS)
 
     async def _exchange(
         self, method: str, path: str, query: Query = NO_QUERY, *, body: object = None, content_type: str = ""
@@ -147,7 +153,7 @@ class Kube:
             try:
                 yield answer
             finally:
-                answer.close()  # of no effect once all of it was read: the connection is back in its pool by then
+                _drop(answer)
         except (aiohttp.ClientError, TimeoutError, OSError, ssl.SSLError, ConfigException) as error:
             raise KubeError(0, type(error).__name__, f"{path}: {_said(error)}") from error
 
@@ -188,6 +194,13 @@ async def by_kubeconfig_or_in_cluster(path: Path | None, *, context: str | None 
     if path is None and context is None and "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
         return in_cluster(namespace="")
     return await by_kubeconfig(path, context=context)
+
+
+def _drop(answer: aiohttp.ClientResponse) -> None:
+    """What was not read of an answer is not waited for; once all of it was, its connection is back in the pool."""
+    if answer.connection is not None and answer.connection.transport is not None:
+        answer.connection.transport.abort()  # closing would go on behind our back, until the other end says goodbye too
+    answer.close()
 
 
 async def _read(answer: aiohttp.ClientResponse, max_bytes: int) -> bytes:
@@ -241,7 +254,14 @@ def _refusal(path: str, status: int, content: bytes) -> KubeError:
         said = None
     said = said if isinstance(said, dict) else {"message": content[:300].decode(errors="replace")}
     reason, message = str(said.get("reason") or ""), str(said.get("message") or "")
-    return KubeError(status, reason, f"{path}: {status} {quote(message, max_chars=300)[1:-1]}".strip())
+    detail = f"{path}: {status} {quote(message, max_chars=300)[1:-1]}".strip()
+    return KubeError(status, reason, detail, cause=_cause(said.get("details")))
+
+
+def _cause(details: object) -> str:
+    causes = details.get("causes") if isinstance(details, dict) else None
+    first = causes[0] if isinstance(causes, list) and causes else None
+    return str(first.get("reason", "")) if isinstance(first, dict) else ""
 
 
 def _said(error: BaseException) -> str:

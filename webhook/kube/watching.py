@@ -16,13 +16,16 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from webhook.kube.client import Kube, KubeError, Object
+from webhook.kube.client import CONNECT_SECONDS, Kube, KubeError, Object
 
-SHORTEST_WATCH, LONGEST_WATCH = 300, 600  # seconds, chosen anew each time, so that replicas take turns
+# Seconds, chosen anew each time, so that replicas take turns; a right that was taken away ends with the watch
+SHORTEST_WATCH, LONGEST_WATCH = 150, 300
 RELIST_SECONDS = 600.0  # should a watch ever have missed something
 SILENCE_SECONDS = 120.0  # the API server sends a bookmark each minute: who is silent for longer is gone
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
-GONE = 410
+GONE_PAUSE = 0.1  # several API servers may differ on what is too old
+DIALLING_SECONDS = CONNECT_SECONDS + 1.0  # a watch that ended sooner may never have begun
+FORBIDDEN, GONE = 403, 410
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +88,7 @@ class Watching:
             except KubeError as error:
                 if error.status == GONE:
                     self._version = ""
+                    await asyncio.sleep(GONE_PAUSE)
                     continue
                 self._note(error)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - so that replicas take turns
@@ -101,14 +105,15 @@ class Watching:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(seconds),
         }
+        started = time.monotonic()
         try:
             async for event in self._kube.watch(self._collection.path, query, idle=SILENCE_SECONDS):
                 self._take(event)
                 if time.monotonic() - self._listed_at > RELIST_SECONDS:
                     return
         except KubeError as error:
-            # A connection that breaks is taken up where it ended; only who cannot be reached again is a problem.
-            if error.status or not self._heard_since(seconds=1.0):
+            # A connection that was made and breaks is taken up where it ended; who cannot be reached is a problem.
+            if error.status or time.monotonic() - started < DIALLING_SECONDS:
                 raise
 
     async def _list(self) -> None:
@@ -145,13 +150,10 @@ class Watching:
             log.info("%s: watched again", self._collection)
         self._contact, self.problem, self.denied = time.monotonic(), "", False
 
-    def _heard_since(self, *, seconds: float) -> bool:
-        return self._contact is not None and time.monotonic() - self._contact > seconds
-
     def _note(self, error: KubeError) -> None:
         if error.detail != self.problem:
             log.warning("%s cannot be watched: %s", self._collection, error.detail)
-        self.problem, self.denied = error.detail, error.status in (401, 403)
+        self.problem, self.denied = error.detail, error.status == FORBIDDEN
 
 
 def _name(obj: Object) -> str:

@@ -26,6 +26,9 @@ _OPERATIONS_THAT_START_NOTHING = frozenset({"DELETE", "CONNECT"})
 _SUBRESOURCES = frozenset({"", EPHEMERAL_CONTAINERS})
 _LIST_MAX = 100_000  # an API server's objects end at 3 MiB; whoever else reaches our port gets no more either
 
+_OWNERS_MAX = 100
+_OWNER_MAX_CHARS = 317  # group, slash, version: the longest of its texts
+
 _Key = tuple[str, str]  # list, name of the container or volume
 _Place = tuple[str, int, str, str]  # list, index, name, text
 
@@ -52,8 +55,22 @@ class Images:
 
 
 @dataclass(frozen=True, slots=True)
+class Owner:
+    """The controller that an object names as its owner. Whoever writes the object chooses it: it exempts from nothing
+    that starts an image."""
+
+    api_version: str
+    kind: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
-    """One admission request. `namespace` is the request's own, which the object cannot contradict."""
+    """One admission request. `namespace` is the request's own, which the object cannot contradict.
+
+    `generate_name`, `api_version`, `object_uid` and `owner` are what the object says, empty where it does not.
+    """
 
     uid: str
     operation: str
@@ -70,6 +87,12 @@ class Request:
     mirror: bool = False
     unexpected: bool = False
     generate_name: str = ""
+    api_version: str = ""
+    object_uid: str = ""
+    owner: Owner | None = None
+    groups: frozenset[str] = frozenset()  # of the user
+    pull_secrets: tuple[str, ...] = ()  # names, as `pulling` finds them
+    service_account: str = ""  # of a template that names no pull secrets
 
 
 def images_of(
@@ -86,7 +109,7 @@ def images_of(
 
     Raises: MalformedError (no such object can exist), RejectedError (`unsupported`: no extractor for this resource).
     """
-    if operation in _OPERATIONS_THAT_START_NOTHING or subresource not in _SUBRESOURCES:
+    if not starts_images(operation, subresource):
         return Images(unexpected=True)
     if operation not in _OPERATIONS:
         raise MalformedError(Code.MALFORMED, f"operation: CREATE or UPDATE expected, found {quote(operation)}")
@@ -98,6 +121,22 @@ def images_of(
     # A CREATE has no old object, whatever stands there.
     unchanged = _unchanged(spec, old_object) if operation == "UPDATE" and old_object is not None else frozenset()
     return _divide(spec, unchanged, max_images)
+
+
+def starts_images(operation: str, subresource: str) -> bool:
+    """Whether a request of this kind can start an image; what no API server asks counts as one that can."""
+    return operation not in _OPERATIONS_THAT_START_NOTHING and subresource in _SUBRESOURCES
+
+
+def controller_of(metadata: Mapping[str, object]) -> Owner | None:
+    """The controller among the owners in an object's `metadata`; `None` where none is named in plain, short text."""
+    owners = metadata.get("ownerReferences")
+    if not isinstance(owners, list):
+        return None
+    for one in owners[:_OWNERS_MAX]:
+        if isinstance(one, dict) and one.get("controller") is True:
+            return _owner(one)  # the API server stores one controller at most
+    return None
 
 
 def is_mirror(pod: object, username: str, groups: list[str] | tuple[str, ...] | frozenset[str]) -> bool:
@@ -114,6 +153,16 @@ def is_mirror(pod: object, username: str, groups: list[str] | tuple[str, ...] | 
     if not isinstance(annotations, dict) or MIRROR_ANNOTATION not in annotations:
         return False
     return isinstance(node, str) and node != "" and username == NODE_USER_PREFIX + node and NODES_GROUP in groups
+
+
+def _owner(named: Mapping[str, object]) -> Owner | None:
+    texts: list[str] = []
+    for member in ("apiVersion", "kind", "name", "uid"):
+        text = named.get(member)
+        if not isinstance(text, str) or not 0 < len(text) <= _OWNER_MAX_CHARS:
+            return None
+        texts.append(text)
+    return Owner(*texts)
 
 
 def _pod_spec(pod: object, what: str) -> Mapping[str, object]:

@@ -32,21 +32,29 @@ from webhook.notation.signing_time import Clock, Told
 from webhook.trust.notary.inquiry import Inquiry
 from webhook.trust.notary.levels import Action, CertificateRule, Check
 from webhook.trust.notary.stores import TrustStore
+from webhook.trust.root import Trust
 
 PLUGINS: Mapping[str, Plugin] = {signer.PLUGIN.name: signer.PLUGIN}
+_OF_POLICIES_ALONE = Trust()
 
 _log = logging.getLogger(__name__)
 _Found = TypeVar("_Found")
 
 
 def verify(
-    evidence: Evidence, signers: Sequence[Signer], *, now: datetime, plugins: Mapping[str, Plugin] = PLUGINS
+    evidence: Evidence,
+    signers: Sequence[Signer],
+    *,
+    trust: Trust = _OF_POLICIES_ALONE,
+    now: datetime,
+    plugins: Mapping[str, Plugin] = PLUGINS,
 ) -> tuple[Outcome | Unsettled, ...]:
-    """What `evidence` proves for each of `signers`, in their order; `plugins` are those whose work is done here.
+    """What `evidence` proves for each of `signers`, in their order; `trust` has what trust stores hold that stand
+    outside of policies, and `plugins` are those whose work is done here.
 
     Never raises.
     """
-    examined = _Examined(evidence, now, plugins)
+    examined = _Examined(evidence, trust, now, plugins)
     return tuple(examined.outcome(one) for one in signers)
 
 
@@ -94,8 +102,8 @@ class _Report:
 class _Examined:
     """One piece of evidence, and what was found out about it so far, errors too: none is asked for twice."""
 
-    def __init__(self, evidence: Evidence, now: datetime, plugins: Mapping[str, Plugin]) -> None:
-        self._evidence, self._now, self._plugins = evidence, now, plugins
+    def __init__(self, evidence: Evidence, trust: Trust, now: datetime, plugins: Mapping[str, Plugin]) -> None:
+        self._evidence, self._trust, self._now, self._plugins = evidence, trust, now, plugins
         self._once = Once()
 
     def outcome(self, one: Signer) -> Outcome | Unsettled:
@@ -112,13 +120,15 @@ class _Examined:
         return replace(failed, facts=report.facts)
 
     def _verify(self, one: Signer, report: _Report) -> Outcome | Unsettled:
-        rule = one.material
-        if not isinstance(rule, Rule):
+        named = one.material
+        if not isinstance(named, Rule):
             raise MalformedError(Code.UNSUPPORTED, "a Notary Project signature, and this signer makes cosign's")
-        report.actions = dict(rule.actions)
+        report.actions = dict(named.actions)
         envelope = report.enforce(Check.INTEGRITY, lambda: self._once("envelope", self._open))
         found = self._once("signature", lambda: signature.read(envelope, self._evidence, self._plugins))
-        report.enforce(Check.AUTHENTICITY, lambda: authenticity.check_kind(found, rule))
+        report.enforce(Check.AUTHENTICITY, lambda: authenticity.check_kind(found, named))
+        # Whatever the level: a store that is not at hand says nothing of this signature, good or bad
+        rule = report.enforce(Check.AUTHENTICITY, lambda: named.with_stores(self._trust.store_of))
         store = report.make(Check.AUTHENTICITY, lambda: authenticity.verify(found, rule))
         report.make(Check.EXPIRY, lambda: _check_expiry(envelope, self._now))
         told = report.make(Check.AUTHENTIC_TIMESTAMP, lambda: self._time(found, _clock(rule)))

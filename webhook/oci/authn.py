@@ -55,6 +55,19 @@ class CredentialSource(Protocol):
         """
 
 
+class PrivateCredentials(CredentialSource, Protocol):
+    """Those of a pod under review: nobody else may use them, nor be told what was learned with them."""
+
+    def lent(self, repository: Repository) -> tuple[Credential, ...]:
+        """What was handed out for `repository` so far: two who were lent the same may be told the same."""
+
+    def unread(self, repository: Repository) -> str:
+        """Why something that may be for `repository` could not be read now; empty where all was, or nobody asked."""
+
+    def lacking(self, repository: Repository) -> str:
+        """The same, and what was named and of no use, for a person whom the registry refused."""
+
+
 @dataclass(frozen=True, slots=True)
 class Registry:
     """What the dialogue must know of the registry: who may be sent its credentials, and whether it is on plain http.

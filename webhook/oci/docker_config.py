@@ -1,4 +1,4 @@
-"""Credentials from a docker config.json, as `docker login` and imagePullSecrets write it.
+"""Credentials from a docker config.json, as `docker login` and imagePullSecrets write it, and from its older form.
 
 Promises: an entry is used only for the registry, and below the path, that its key names; nothing is executed; no
 credential stands in any message. A key that makes no sense is skipped and said in `notes`. specs: docker config file;
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import fnmatch
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ MAX_BYTES = 1024 * 1024  # a Kubernetes Secret is no larger
 MAX_ENTRIES = 1000
 MAX_TRIED = 8  # credentials of one repository; each that fails costs a round trip of the review
 
+_BEARER = re.compile(r"[\x21-\x7e]+")  # what else stood in a header would end it
 _IDENTITY_USERS = frozenset(("<token>", "00000000-0000-0000-0000-000000000000"))  # docker; Azure
 
 
@@ -73,16 +75,26 @@ def load(path: Path) -> DockerConfig:
         raise OperatorError(f"docker config {path}: {error.detail}") from error
 
 
-def parse(data: bytes) -> DockerConfig:
+def parse(data: bytes, *, max_entries: int = MAX_ENTRIES) -> DockerConfig:
     """The credentials in a config.json. Raises: MalformedError."""
     document = untrusted.as_object(untrusted.parse_json(data, max_bytes=MAX_BYTES, what="config.json"), "config.json")
-    auths = untrusted.as_object(document.get("auths", {}), "auths")
-    untrusted.as_array(list(auths), "auths", max_items=MAX_ENTRIES)
-    notes = [
+    notes = tuple(
         f"`{name}` names programs to run for credentials, which are not run"
         for name in ("credsStore", "credHelpers")
         if document.get(name)
-    ]
+    )
+    return _read(untrusted.as_object(document.get("auths", {}), "auths"), max_entries, notes)
+
+
+def parse_dockercfg(data: bytes, *, max_entries: int = MAX_ENTRIES) -> DockerConfig:
+    """The credentials in a .dockercfg, which is the `auths` of a config.json alone. Raises: MalformedError."""
+    document = untrusted.parse_json(data, max_bytes=MAX_BYTES, what=".dockercfg")
+    return _read(untrusted.as_object(document, ".dockercfg"), max_entries, ())
+
+
+def _read(auths: Mapping[str, object], max_entries: int, noted: tuple[str, ...]) -> DockerConfig:
+    untrusted.as_array(list(auths), "auths", max_items=max_entries)
+    notes = list(noted)
     entries: list[tuple[Key, Credential]] = []
     for text in sorted(auths, reverse=True):  # the more specific first, as the kubelet sorts them
         try:
@@ -127,6 +139,8 @@ def _credential(entry: Mapping[str, object]) -> Credential:
         identity = password
     if not (identity or registry or username or password):
         raise MalformedError(Code.MALFORMED, "it holds no credential")
+    if registry and not _BEARER.fullmatch(registry):
+        raise MalformedError(Code.MALFORMED, "`registrytoken` holds what no header may")
     return Credential(username=username, password=password, identity_token=identity, registry_token=registry)
 
 
@@ -136,9 +150,13 @@ def _text(entry: Mapping[str, object], name: str) -> str:
 
 
 def _decode(auth: str) -> tuple[str, str]:
-    """User name and password; a failure says nothing of what it was. docker: NUL bytes may pad the password"""
+    """User name and password; a failure says nothing of what it was. docker: NUL bytes may pad the password.
+
+    As for the kubelet, lines may be broken and padding may be missing, which is how people write it by hand.
+    """
+    text = auth.replace("\r", "").replace("\n", "")
     try:
-        pair = base64.b64decode(auth, validate=True).decode("utf-8")
+        pair = base64.b64decode(text + "=" * (-len(text) % 4), validate=True).decode("utf-8")
     except ValueError:
         raise MalformedError(Code.MALFORMED, "`auth` is not base64 of UTF-8") from None
     username, colon, password = pair.partition(":")

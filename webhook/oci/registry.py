@@ -8,6 +8,7 @@ through is left to `transport`. spec: OCI distribution 1.1; Docker registry toke
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 import hashlib
 import logging
@@ -21,16 +22,17 @@ from webhook.cache import Cache
 from webhook.errors import Code, MalformedError, RejectedError, TamperedError, quote
 from webhook.network import Answer, Network
 from webhook.oci import answers, links, manifest, reference
-from webhook.oci.authn import CredentialSource
+from webhook.oci.authn import Credential, CredentialSource, PrivateCredentials
 from webhook.oci.complaint import codes
 from webhook.oci.manifest import Descriptor, Index, Manifest
 from webhook.oci.reference import Digest, Repository
 from webhook.oci.transport import Observer, Question, Redirects, RequestKind, Transport
 
-__all__ = ["Observer", "Referrers", "Registry", "RequestKind"]
+__all__ = ["Lent", "Observer", "Referrers", "Registry", "RequestKind"]
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
+Lent = tuple[Credential, ...]
 
 FACT_LIFETIME = 3600.0  # seconds; what is learned of a host only changes the order of asking
 HOSTS_MAX = 1024
@@ -75,8 +77,28 @@ class Registry:
         self._transport = Transport(limits=limits, network=network, credentials=credentials, observe=observe)
         self._without_head: Cache[str, bool] = Cache(max_entries=HOSTS_MAX)
         self._without_referrers: Cache[str, bool] = Cache(max_entries=HOSTS_MAX)
-        self._facts: Cache[Repository, _Fact] = Cache(max_entries=REPOSITORIES_MAX)
-        self._imported: Cache[tuple[Repository, Digest], bool] = Cache(max_entries=REPOSITORIES_MAX)
+        # Of repositories by who was shown them: what is private to some is not learned from by others.
+        self._private: PrivateCredentials | None = None
+        self._facts: Cache[tuple[Repository, Lent], _Fact] = Cache(max_entries=REPOSITORIES_MAX)
+        self._imported: Cache[tuple[Repository, Lent, Digest], bool] = Cache(max_entries=REPOSITORIES_MAX)
+
+    def with_credentials(self, private: PrivateCredentials) -> Registry:
+        """A view for one who may use `private` too, where nobody else has credentials or theirs were refused.
+
+        It shares connections, tokens by their credentials, and what is known of hosts. Closing it is this one's matter.
+        """
+        view = copy.copy(self)
+        view._private, view._transport = private, self._transport.with_credentials(private)
+        return view
+
+    async def prepare(self, repository: Repository) -> None:
+        """What `lent` says of `repository` holds for what is asked next. Nothing was sent to the registry."""
+        if self._private is not None:
+            await self._transport.prepare(repository)
+
+    def lent(self, repository: Repository) -> Lent:
+        """The private credentials that are used for `repository`; empty for who is shown what everybody is."""
+        return self._private.lent(repository) if self._private is not None else ()
 
     async def resolve(self, repository: Repository, tag: str) -> Digest:
         """The digest behind `tag` now.
@@ -110,7 +132,9 @@ class Registry:
 
         Raises: InconclusiveError (`not_cached`), RejectedError.
         """
-        if not answers.is_pull_through(repository) or self._imported.get((repository, digest)) is not None:
+        if not answers.is_pull_through(repository):
+            return
+        if self._imported.get((repository, self.lent(repository), digest)) is not None:
             return
         answer = await self._ask_manifest(RequestKind.RESOLVE, repository, str(digest), method="HEAD")
         if answer.status == 404:
@@ -284,22 +308,24 @@ class Registry:
         return index.manifests
 
     def _note_read(self, repository: Repository) -> None:
-        if self._facts.get(repository) is _Fact.NO_REFERRERS:
+        key = repository, self.lent(repository)
+        if self._facts.get(key) is _Fact.NO_REFERRERS:
             self._without_referrers.put(reference.matching_host(repository.host), True, FACT_LIFETIME)
-        self._facts.put(repository, _Fact.READ, FACT_LIFETIME)
+        self._facts.put(key, _Fact.READ, FACT_LIFETIME)
 
     def _note_imported(self, repository: Repository, digest: Digest) -> None:
         if answers.is_pull_through(repository):
-            self._imported.put((repository, digest), True, FACT_LIFETIME)
+            self._imported.put((repository, self.lent(repository), digest), True, FACT_LIFETIME)
 
     def _note_no_referrers(self, repository: Repository, answer: Answer) -> None:
         """Absence is learned where the repository exists, which others hide behind the same answer."""
         if codes(answer) & _HIDDEN:
             return
-        if self._facts.get(repository) is _Fact.READ:
+        key = repository, self.lent(repository)
+        if self._facts.get(key) is _Fact.READ:
             self._without_referrers.put(reference.matching_host(repository.host), True, FACT_LIFETIME)
         else:
-            self._facts.put(repository, _Fact.NO_REFERRERS, FACT_LIFETIME)
+            self._facts.put(key, _Fact.NO_REFERRERS, FACT_LIFETIME)
 
 
 def _check_limit(what: str, descriptor: Descriptor, max_bytes: int) -> None:

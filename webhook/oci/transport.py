@@ -8,10 +8,12 @@ be left alone is. What an answer means is left to `registry`. spec: RFC 9110 10.
 from __future__ import annotations
 
 import asyncio
+import copy
 import random
 import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -24,7 +26,7 @@ from webhook.cache import Cache, Loaded
 from webhook.errors import Code, InconclusiveError, RejectedError, quote
 from webhook.network import Answer, Client, Network, Request, Target, UnreachableError
 from webhook.oci import authn, ecr
-from webhook.oci.authn import Credential, CredentialSource
+from webhook.oci.authn import Credential, CredentialSource, PrivateCredentials
 from webhook.oci.challenge import Challenge
 from webhook.oci.complaint import said
 from webhook.oci.hosts import Hosts, is_at
@@ -37,7 +39,7 @@ LIMITED_MAX = 1024
 LIMITED_LONGEST = 60.0  # seconds; a registry may say more, but it is asked again
 LIMITED_DEFAULT = 2.0  # seconds, where a 429 names no time
 WAIT_LONGEST = 2.0  # seconds; a longer Retry-After is no wait for a review
-MAX_TURNS = 3  # of credentials for one question: those of one source, of the next, and that one's renewed
+MAX_TURNS = 4  # of credentials for one question: those of one source, of the next, that one's renewed, the pod's
 
 _REPEATED = frozenset((408, 429, 500, 502, 503, 504))
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
@@ -93,6 +95,7 @@ class Transport:
         self._limits = limits
         self._client: Client = network.open(connections_per_host=limits.connections_per_host)
         self._credentials = credentials
+        self._private: PrivateCredentials | None = None
         self._observe = observe
         self._challenges: Cache[str, Challenge] = Cache(max_entries=CHALLENGES_MAX)
         # By registry too: no other one, which may name the same realm, is shown a token that was not made for it.
@@ -107,19 +110,46 @@ class Transport:
         refused: tuple[Credential, ...] = ()
         credentials = await self._collect(question.repository, refused)
         for _ in range(MAX_TURNS):
-            answer = await self._converse(question, credentials)
-            if answer.status not in (401, 403):
-                return answer
+            try:
+                return await self._attempt(question, credentials)
+            except InconclusiveError as error:
+                if error.code is not Code.ACCESS_DENIED:
+                    raise
+                denial = error
             refused += credentials
             credentials = await self._others(question.repository, refused)
             if not credentials:
                 break
-        raise _denied(question.repository, answer, bool(refused))
+        raise self._explained(denial, question.repository)
+
+    def with_credentials(self, private: PrivateCredentials) -> Transport:
+        """The same connections, tokens and limits for one who may use `private` too, where all else has nothing."""
+        view = copy.copy(self)
+        view._private = private
+        return view
+
+    async def prepare(self, repository: Repository) -> None:
+        """Whether there are credentials for `repository` was asked of whoever has them."""
+        with suppress(InconclusiveError):
+            await self._collect(repository, ())
 
     async def close(self) -> None:
         """Connections are closed, tokens under way given up."""
         await self._tokens.close()
         await self._client.close()
+
+    async def _attempt(self, question: Question, credentials: tuple[Credential, ...]) -> Answer:
+        """Raises: InconclusiveError, `access_denied` where these credentials do not suffice."""
+        answer = await self._converse(question, credentials)
+        if answer.status in (401, 403):
+            raise _denied(question.repository, answer, bool(credentials))
+        # Some registries say 404 of what they hide: nothing is absent while a credential may be missing.
+        if answer.status == 404 and self._private is not None and self._private.unread(question.repository):
+            raise InconclusiveError(
+                Code.ACCESS_DENIED,
+                f"{quote(str(question.repository))}: answered 404{said(answer)}, which may be said of what is hidden",
+            )
+        return answer
 
     async def _converse(self, question: Question, credentials: tuple[Credential, ...]) -> Answer:
         target, registry = self.hosts.find(question.repository)
@@ -131,11 +161,23 @@ class Transport:
         return answer
 
     async def _collect(self, repository: Repository, refused: tuple[Credential, ...]) -> tuple[Credential, ...]:
-        """What the first source has that has something: the next one need not be asked for what may not be needed."""
-        for source in self._credentials:
-            if found := await source.credentials(repository, refused=refused):
-                return found
+        """What the first source has that has something: the next one need not be asked for what may not be needed.
+
+        Raises: InconclusiveError, where one failed and no other has anything.
+        """
+        failure: InconclusiveError | None = None
+        for source in self._sources():
+            try:
+                if found := await source.credentials(repository, refused=refused):
+                    return found
+            except InconclusiveError as error:
+                failure = failure or error
+        if failure is not None:
+            raise self._explained(failure, repository)
         return ()
+
+    def _sources(self) -> tuple[CredentialSource, ...]:
+        return self._credentials if self._private is None else (*self._credentials, self._private)
 
     async def _others(self, repository: Repository, refused: tuple[Credential, ...]) -> tuple[Credential, ...]:
         """What may be tried where `refused` did not suffice; that no more can be had changes nothing of the refusal."""
@@ -143,6 +185,10 @@ class Transport:
             return await self._collect(repository, refused) if refused else ()
         except InconclusiveError:
             return ()
+
+    def _explained(self, denial: InconclusiveError, repository: Repository) -> InconclusiveError:
+        lacking = self._private.lacking(repository) if self._private is not None else ""
+        return InconclusiveError(denial.code, f"{denial.detail}; {lacking}") if lacking else denial
 
     async def _drive(
         self, dialogue: authn.Dialogue, question: Question, target: Target

@@ -134,7 +134,7 @@ def _unmatched(
     policies: PolicySet, no_match: NoMatch, decisions: Sequence[PolicyDecision]
 ) -> tuple[Result, Code | None, str]:
     detail = "no enforcing policy speaks of this image in this namespace"
-    if not policies.policies:
+    if not policies.policies and not policies.silent:
         detail = f"no policy is loaded; policies are looked for in {policies.searched}"
     if no_match is NoMatch.DENY:
         return Result.DENIED, Code.NO_POLICY, detail

@@ -8,10 +8,10 @@ from loading, are for `document`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
-from itertools import permutations
+from itertools import product
 
 from webhook.oci.reference import Pattern
 from webhook.policy import lint_demands, lint_notary, registries
@@ -23,10 +23,14 @@ __all__ = ["Finding", "FindingCode", "covers", "lint"]
 ENDING_SOON = timedelta(hours=72)
 
 
-def lint(policies: PolicySet, *, now: datetime) -> tuple[Finding, ...]:
-    """All findings in `policies`, in the order of files and lines."""
+def lint(
+    policies: PolicySet, *, now: datetime, pinning: bool = False, only: Collection[str] | None = None
+) -> tuple[Finding, ...]:
+    """All findings in `policies`, or in those named by `only`, in the order of files and lines. `pinning` says that
+    tags are pinned where they apply, so that those may be allowed."""
     findings: list[Finding] = []
-    for policy in policies.policies:
+    looked_at = [policy for policy in policies.policies if only is None or policy.name in only]
+    for policy in looked_at:
         findings += _namespaces(policy)
         findings += _exempt(policy)
         findings += _patterns(policy)
@@ -34,8 +38,8 @@ def lint(policies: PolicySet, *, now: datetime) -> tuple[Finding, ...]:
         findings += lint_demands.lint(policy, policies.policies)
         findings += lint_notary.lint(policy, now=now)
         findings += _exceptions(policy, now)
-        findings += _modes(policy)
-    findings += _different_exemptions(policies)
+        findings += _modes(policy, pinning=pinning)
+    findings += _different_exemptions(looked_at, policies)
     return tuple(sorted(findings))
 
 
@@ -142,21 +146,22 @@ def _exceptions(policy: TrustPolicy, now: datetime) -> Iterator[Finding]:
             yield found(policy, path, FindingCode.ENDING_EXCEPTION, f"ends on {moment}: sign the image, or renew it")
 
 
-def _modes(policy: TrustPolicy) -> Iterator[Finding]:
+def _modes(policy: TrustPolicy, *, pinning: bool) -> Iterator[Finding]:
     enforces = policy.mode is Mode.ENFORCE or bool(policy.enforce_in)
-    if enforces and policy.tags is Tags.ALLOW and policy.signers:
+    if enforces and policy.tags is Tags.ALLOW and policy.signers and not pinning:
         path = "spec.tags" if "spec.tags" in policy.lines else "spec.mode"
-        message = "with tags allowed, a node may pull another digest than the one judged; tags: deny rules that out"
+        message = "with tags allowed, a node may pull another digest than the one judged; tags: deny, or pinning, helps"
         yield found(policy, path, FindingCode.TAGS_ALLOWED, message)
     if policy.mode is Mode.ENFORCE and policy.tampered is Mode.WARN:
         message = "tampered: warn is for mode warn; this policy enforces, and denies"
         yield found(policy, "spec.tampered", FindingCode.TAMPERED_UNUSED, message)
 
 
-def _different_exemptions(policies: PolicySet) -> Iterator[Finding]:
-    enforcing = [(policy, where) for policy in policies.policies for where in _enforced_namespaces(policy)]
-    for (policy, where), (other, elsewhere) in permutations(enforcing, 2):
-        if not other.signers or not _may_meet(where, elsewhere):
+def _different_exemptions(looked_at: Sequence[TrustPolicy], policies: PolicySet) -> Iterator[Finding]:
+    enforcing = [(policy, where) for policy in looked_at for where in _enforced_namespaces(policy)]
+    others = [(policy, where) for policy in policies.policies for where in _enforced_namespaces(policy)]
+    for (policy, where), (other, elsewhere) in product(enforcing, others):
+        if other is policy or not other.signers or not _may_meet(where, elsewhere):
             continue
         also_exempt = (*other.exempt, *policies.baseline)
         alone = [(path, pattern.text) for path, pattern in _exempt_paths(policy) if not _covered(pattern, also_exempt)]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from webhook.errors import Code, quote
+from webhook.errors import Code, CountersignError, quote
 from webhook.policy.decision import REFUSED, ImageDecision, PolicyDecision, Result, ReviewDecision, SignerLine
 from webhook.policy.reasons import attestation_lines, rank, signer_lines, worst_first
 
@@ -27,6 +27,8 @@ MAX_POLICIES, MAX_SIGNERS, MAX_ATTESTATIONS, MAX_REMEDIES = 3, 8, 4, 3
 MORE = "and {} more images are not admitted"
 MORE_BYTES = len(MORE) + 8
 REVISION_CHARS = 7
+MAX_PLACE_CHARS = 80  # of a path in a warning: that of a CronJob's init container has 55
+LATER = "; its pods are judged when they are made"
 
 REMEDIES: Mapping[Code, str] = {
     Code.NO_SIGNATURE: "sign this digest and retry",
@@ -61,6 +63,7 @@ REMEDIES: Mapping[Code, str] = {
     Code.REFERENCE_INVALID: "correct the reference",
     Code.TOO_MANY_REFERENCES: "use fewer images in one object",
     Code.TAG_NOT_ALLOWED: "write the reference with its digest",
+    Code.NOT_PINNED: "retry in a moment, or write the reference with its digest",
     Code.NO_POLICY: "add a policy that speaks of this image",
     Code.POLICY_UNAVAILABLE: "correct the policy file",
     Code.BLOCKED: "use another image",
@@ -71,6 +74,7 @@ REMEDIES: Mapping[Code, str] = {
 # What may be gone a second later. The API server's clients wait as long as they are told, a worker of a controller too,
 # then repeat by themselves, ten times.
 RETRY_SECONDS: Mapping[Code, int] = {
+    Code.NOT_PINNED: 1,
     Code.REGISTRY_UNAVAILABLE: 1,
     Code.DEADLINE_EXCEEDED: 1,
     Code.RATE_LIMITED: 2,
@@ -105,7 +109,54 @@ def image_lines(image: ImageDecision) -> tuple[str, ...]:
 
 def warnings(review: ReviewDecision) -> tuple[str, ...]:
     """What the user should know of images whatever becomes of them; never empty, never the same twice."""
-    texts = (f"{_short(image.reference)}: {warning}" for image in review.images for warning in image.warnings)
+    return _warnings((image.reference, warning) for image in review.images for warning in image.warnings)
+
+
+def early_warnings(images: Sequence[ImageDecision]) -> tuple[str, ...]:
+    """What becomes of the pods of a workload with these images, the worst first, within the limits of `warnings`."""
+    refused = sorted((image for image in images if image.result in REFUSED), key=_severity)
+    others = [image for image in images if image.result not in REFUSED]
+    said = [early_warning(_early(image)) for image in refused]
+    said += [f"{_short(image.reference)}: {warning}" for image in others for warning in image.warnings]
+    return _bounded(said)
+
+
+def early_warning(text: str) -> str:
+    """`text` about a workload, and that its pods are what is judged in the end."""
+    return f"{_cut(_printable(text), MAX_WARNING_CHARS - len(LATER))}{LATER}"
+
+
+def pin_warnings(unresolved: Iterable[tuple[str, CountersignError]]) -> tuple[str, ...]:
+    """Why tags of these references were not pinned, in the words and within the limits of `warnings`."""
+    return _warnings((reference, f"not pinned: {error.code}: {error.detail}") for reference, error in unresolved)
+
+
+def pin_annotations(pinned: Iterable[str], unresolved: Iterable[CountersignError]) -> dict[str, str]:
+    """The durable record of pinning: the references as they run, and why others stayed as they are."""
+    values = {"pinned": _listed(pinned), "pin-reason": _listed(error.code for error in unresolved)}
+    return {key: value for key, value in values.items() if value}
+
+
+def _early(image: ImageDecision) -> str:
+    place = _cut(_foreign(image.paths[0][0]), MAX_PLACE_CHARS) if image.paths else "the object"
+    more = f" and {len(image.paths) - 1} more" if len(image.paths) > 1 else ""
+    worst = next(iter(_refusing(image)), None)
+    name = f' policy "{_cut(_printable(worst.policy.name), MAX_NAME_CHARS)}"' if worst else ""
+    by = f" by{name}" if name else ""
+    if image.result is Result.ERROR:
+        verdict = f"could not be examined now{f' for{name}' if name else ''}"
+    elif image.code in (Code.NO_SIGNATURE, Code.IMAGE_NOT_FOUND):
+        verdict = f"would be denied{by} as it is now"
+    else:
+        verdict = f"will be denied{by}"
+    return f"{place}{more}: {_short(image.reference)} {verdict}: {image.code}"
+
+
+def _warnings(said: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    return _bounded(f"{_short(reference)}: {warning}" for reference, warning in said)
+
+
+def _bounded(texts: Iterable[str]) -> tuple[str, ...]:
     distinct = tuple(dict.fromkeys(_cut(_printable(text), MAX_WARNING_CHARS) for text in texts))
     if len(distinct) <= MAX_WARNINGS:
         return distinct

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -16,6 +16,9 @@ from webhook.oci.reference import Digest, Pattern
 from webhook.policy.condition import Condition
 from webhook.trust.notary.stores import TrustStore
 from webhook.trust.root import RootSource
+
+GLOB = frozenset("*?[")
+NAMESPACES_MAX = 10_000  # for which a set knows who speaks; a cluster has a few thousand
 
 # cosign, `--type` of `cosign attest`: names of predicate types; of several for one, the one to be told comes first
 PREDICATE_TYPES: Mapping[str, str] = {
@@ -56,7 +59,15 @@ class Namespaces:
     exclude: tuple[str, ...] = ()
 
     def __contains__(self, namespace: str) -> bool:
-        return namespace not in self.exclude and any(fnmatchcase(namespace, glob) for glob in self.include)
+        if namespace in self.exclude:
+            return False
+        return namespace in self.include or any(
+            _is_glob(name) and fnmatchcase(namespace, name) for name in self.include
+        )
+
+
+def _is_glob(name: str) -> bool:
+    return not GLOB.isdisjoint(name)  # a pattern for each of a thousand names would have to be compiled
 
 
 class Pick(StrEnum):
@@ -155,7 +166,7 @@ class PolicySet:
     """All policies in force, swapped as one. `problems` are files, by name, whose last version could not be used.
 
     `broken` names those of them that never had a good version: what they would demand is unknown.
-    `searched` says where policies were looked for.
+    `searched` says where policies were looked for. `silent` policies were left out by `within`.
     """
 
     policies: tuple[TrustPolicy, ...]
@@ -164,3 +175,19 @@ class PolicySet:
     baseline: tuple[Pattern, ...] = ()  # exempt in every policy: COUNTERSIGN_BASELINE_EXEMPT
     problems: Mapping[str, str] = field(default_factory=dict)
     broken: tuple[str, ...] = ()
+    silent: int = 0
+    _within: dict[str, PolicySet] = field(default_factory=dict, init=False, compare=False, repr=False)
+
+    def within(self, namespace: str) -> PolicySet:
+        """The same without those policies that are silent on every image in `namespace`, found once for each.
+
+        What a policy denies it denies in every namespace.
+        """
+        found = self._within.get(namespace)
+        if found is None:
+            kept = tuple(policy for policy in self.policies if policy.deny or namespace in policy.namespaces)
+            found = replace(self, policies=kept, silent=len(self.policies) - len(kept))
+            if len(self._within) >= NAMESPACES_MAX:
+                self._within.clear()
+            self._within[namespace] = found
+        return found

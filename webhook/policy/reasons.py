@@ -44,6 +44,7 @@ RANK: Mapping[Code, int] = {
             Code.REFERENCE_INVALID,
             Code.TOO_MANY_REFERENCES,
             # What could not be examined: the more it takes to mend it, the further on.
+            Code.NOT_PINNED,
             Code.OVERLOADED,
             Code.DEADLINE_EXCEEDED,
             Code.RATE_LIMITED,

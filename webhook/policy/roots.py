@@ -1,7 +1,8 @@
 """The trust roots of a policy document: each parsed when the policy loads, or what is wrong with it.
 
-A root that is written in the policy is read whole; of one in a file or a TUF repository only its address is, and
-whether it is at hand is found out later. `public-good` is always there, and no policy can put another in its place.
+A root that is written in the policy is read whole; of one in a file, an object of the cluster or a TUF repository only
+its address is, and whether it is at hand is found out later. `public-good` is always there, and no policy can put
+another in its place.
 
 spec: sigstore protobuf-specs, TrustedRoot; The Update Framework 1.0, root.json.
 """
@@ -15,12 +16,14 @@ from itertools import islice
 
 from webhook import untrusted
 from webhook.errors import Code, MalformedError, quote
+from webhook.policy import places
 from webhook.policy.syntax import models
 from webhook.policy.syntax.mistakes import Path
 from webhook.policy.syntax.sheet import Sheet
 from webhook.trust import byhand, root
 from webhook.trust.byhand import LogKey
 from webhook.trust.root import PUBLIC_GOOD, RootKind, RootSource, TrustRoot
+from webhook.trust.stored import StoredRoot
 
 MAX_TUF_ROOT_BYTES = 512 << 10
 
@@ -68,11 +71,19 @@ def _names(sheet: Sheet) -> Sequence[str]:
 
 
 def _source(sheet: Sheet, path: Path, entry: models.TrustRoot) -> RootSource | None:
-    given = {"trustedRoot": entry.trusted_root, "file": entry.file, "tuf": entry.tuf, "material": entry.material}
+    given = {
+        "trustedRoot": entry.trusted_root,
+        "file": entry.file,
+        "tuf": entry.tuf,
+        "material": entry.material,
+        "secret": entry.secret,
+        "configMap": entry.config_map,
+    }
     named = [field for field, value in given.items() if value is not None]
     if len(named) != 1:
+        *most, last = given
         found = " and ".join(named) or "none"
-        sheet.mistakes.add(path, f"exactly one of trustedRoot, file, tuf and material expected, found {found}")
+        sheet.mistakes.add(path, f"exactly one of {', '.join(most)} and {last} expected, found {found}")
         return None
     if not entry.require_log and not entry.require_timestamp:
         message = "without a log entry or a timestamp no time is proved: requireLog or requireTimestamp must be true"
@@ -93,6 +104,8 @@ def _read(entry: models.TrustRoot) -> RootSource:
         return _inline(entry, _by_hand(entry.material))
     if entry.tuf is not None:
         return _repository(entry, entry.tuf)
+    if (place := places.entry_of(secret=entry.secret, config_map=entry.config_map)) is not None:
+        return _make(entry, RootKind.OBJECT, str(place), place=StoredRoot(place))
     return _make(entry, RootKind.FILE, f"file {entry.file}")
 
 
@@ -133,6 +146,7 @@ def _make(
     inline: TrustRoot | None = None,
     url: str = "",
     tuf_root: bytes = b"",
+    place: StoredRoot | None = None,
 ) -> RootSource:
     return RootSource(
         name=entry.name,
@@ -144,6 +158,7 @@ def _make(
         inline=inline,
         url=url,
         tuf_root=tuf_root,
+        place=place,
     )
 
 

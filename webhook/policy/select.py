@@ -18,7 +18,7 @@ from webhook.oci.reference import Digest, Reference
 from webhook.policy.decision import Blocked, PolicyDecision, Result, Selection
 from webhook.policy.model import Deny, Mode, PolicyException, PolicySet, Rule, Tags, TrustPolicy
 
-__all__ = ["Selection", "blocked", "select", "signers", "wants"]
+__all__ = ["Selection", "blocked", "enforced", "select", "signers", "wants"]
 
 
 def select(
@@ -58,6 +58,11 @@ def wants(selections: Iterable[Selection]) -> Wants:
 def signers(selections: Iterable[Selection]) -> tuple[Signer, ...]:
     """Each signer of any demand once, of signatures and of attestations, in the policies' order."""
     return tuple(dict.fromkeys(signer for rule in _rules(selections) for signer in _signers(rule)))
+
+
+def enforced(selections: Iterable[Selection]) -> tuple[Selection, ...]:
+    """Those by which a rule that enforces judges the image: not silent, exempting, settled, or only warning."""
+    return tuple(one for one in selections if one.mode is Mode.ENFORCE and one.rule is not None)
 
 
 def _wants_signature(rule: Rule, *, notation: bool) -> bool:

@@ -11,7 +11,7 @@ from itertools import islice
 
 from webhook.errors import MalformedError, quote
 from webhook.evidence.model import Signer, SignerKind
-from webhook.policy import notary, roots
+from webhook.policy import notary, places, roots
 from webhook.policy.roots import Roots
 from webhook.policy.stores import Stores
 from webhook.policy.syntax import models
@@ -23,6 +23,8 @@ from webhook.trust.kms import KMSKey
 from webhook.trust.material import Hash, Padding, PublicKey
 from webhook.trust.notary.levels import CertificateRule
 from webhook.trust.notary.profile import SigningProfile
+from webhook.trust.notary.stores import TrustStore
+from webhook.trust.stored import StoredKey
 
 
 def read(sheet: Sheet, known: Roots, stores: Stores) -> tuple[Signer, ...]:
@@ -48,20 +50,29 @@ def _keys(sheet: Sheet, known: Roots) -> Iterator[tuple[Path, Signer]]:
             yield path, Signer(entry.name, SignerKind.KEY, key, source, entry.require_log)
 
 
-def _key(sheet: Sheet, path: Path, entry: models.TrustedKey) -> PublicKey | KMSKey | None:
-    if entry.public_key is not None and entry.kms is not None:
-        sheet.mistakes.add(path, "exactly one of publicKey and kms expected, found both")
+def _key(sheet: Sheet, path: Path, entry: models.TrustedKey) -> PublicKey | KMSKey | StoredKey | None:
+    given = {"publicKey": entry.public_key, "kms": entry.kms, "secret": entry.secret}
+    named = [field for field, value in given.items() if value is not None]
+    if len(named) > 1:
+        message = f"exactly one of publicKey, kms and secret expected, found {' and '.join(named)}"
+        sheet.mistakes.add(path, message)
         return None
     if entry.kms is not None:
         return _kms_key(sheet, path, entry, entry.kms)
+    if (place := places.entry_of(secret=entry.secret)) is not None:
+        return StoredKey(place, _hash(entry), _padding(entry))
     if entry.public_key is None:
-        message = "required, and missing: one PEM block, -----BEGIN PUBLIC KEY-----; or kms, a key in AWS KMS"
+        message = (
+            "required, and missing: one PEM block, -----BEGIN PUBLIC KEY-----; or kms, a key in AWS KMS; or secret"
+        )
         sheet.mistakes.add((*path, "publicKey"), message)
         return None
+    return _public_key(sheet, path, entry, entry.public_key)
+
+
+def _public_key(sheet: Sheet, path: Path, entry: models.TrustedKey, pem: str) -> PublicKey | None:
     try:
-        key = material.parse_public_key(
-            entry.public_key, hash=_hash(entry), padding=_padding(entry) or Padding.PKCS1V15
-        )
+        key = material.parse_public_key(pem, hash=_hash(entry), padding=_padding(entry) or Padding.PKCS1V15)
     except MalformedError as error:
         sheet.mistakes.add((*path, "publicKey"), error.detail.removeprefix("public key: "))
         return None
@@ -140,6 +151,7 @@ def _check_materials(sheet: Sheet, found: Iterable[tuple[Path, Signer]]) -> None
 _FIELDS: Mapping[type, tuple[str, str]] = {
     PublicKey: ("publicKey", "key"),
     KMSKey: ("kms", "key"),
+    StoredKey: ("secret", "key"),
     Identity: ("", "identity"),
     SigningProfile: ("arn", "profile"),
     CertificateRule: ("", "rule about certificates"),
@@ -153,12 +165,19 @@ def _somebody(signer: Signer) -> tuple[object, ...]:
             return (key.fingerprint,)
         case KMSKey() as key:
             return (key.endpoint, key.key_id)
+        case StoredKey() as key:
+            return (key.entry,)
         case Identity():  # somebody else under another root
             return signer.identity, signer.trust_root
         case SigningProfile() as profile:
             return (str(profile.arn).lower(),)
         case CertificateRule() as rule:  # which may hold one repository to another level than the rest
-            held = frozenset((store.kind, der) for store in rule.stores for der in store.certificates)
-            clocks = frozenset(der for store in rule.timestamp_stores for der in store.certificates)
+            held = frozenset((store.kind, one) for store in rule.stores for one in _held(store))
+            clocks = frozenset(one for store in rule.timestamp_stores for one in _held(store))
             subjects = frozenset(frozenset(one.pairs) for one in rule.subjects)
             return held, subjects, rule.actions, clocks, rule.verify_timestamp
+
+
+def _held(store: TrustStore) -> tuple[object, ...]:
+    """What is in a store, or where that is."""
+    return (store.place,) if store.place is not None else store.certificates

@@ -1,9 +1,8 @@
 """Policies from a folder of YAML files, as a ConfigMap volume shows them: read again when they change, swapped as one.
 
-Every file keeps its last good version: one that no longer parses, cannot be read, or takes a name that another file
-has, is a problem that the set carries, and what it said before stays in force. A file that goes takes its policies
-along; a folder that cannot be read takes nothing. What a file says is for `document`; here is only when it is read and
-what holds. A `DirectorySource` belongs to one task: `load` and `watch` do not run at the same time.
+Every file keeps its last good version, see `shelf`; also one that cannot be read. A file that goes takes its policies
+along; a folder that cannot be read takes nothing. What a file says is for `document`; here is only when it is read.
+A `DirectorySource` belongs to one task: `load` and `watch` do not run at the same time.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,8 +20,9 @@ from webhook import files, settings
 from webhook.errors import MalformedError, OperatorError, quote
 from webhook.oci import reference
 from webhook.oci.reference import Pattern
-from webhook.policy import document, registries
+from webhook.policy import document, registries, shelf
 from webhook.policy.model import PolicySet, TrustPolicy
+from webhook.policy.shelf import Place, Reading
 from webhook.policy.syntax.mistakes import Mistake, PolicyErrors
 
 log = logging.getLogger(__name__)
@@ -54,14 +53,24 @@ def load_files(paths: Sequence[Path], *, now: datetime | None = None, baseline: 
             mistakes += errors.mistakes
     if unread:
         raise OperatorError("; ".join(unread))
-    if mistakes := [*mistakes, *_second_names(policies)]:
+    if mistakes := [*mistakes, *shelf.second_names(policies)]:
         raise PolicyErrors(mistakes)
-    return PolicySet(tuple(policies), _revision(policies), ", ".join(str(path) for path in paths), baseline)
+    return PolicySet(tuple(policies), shelf.revision(policies), ", ".join(str(path) for path in paths), baseline)
 
 
 def parse_baseline(texts: Iterable[str]) -> tuple[Pattern, ...]:
     """The patterns that are exempt in every policy. Raises: OperatorError."""
     return tuple(_parse_baseline(text) for text in texts)
+
+
+def log_changes(old: PolicySet, new: PolicySet) -> None:
+    """The log says what another set is in force, and which problems it has that the old one had not."""
+    if new.revision != old.revision:
+        log.info("policies in force: %d, revision %s", len(new.policies), new.revision)
+    for name, problem in new.problems.items():
+        if old.problems.get(name) != problem:
+            state = "it was never good" if name in new.broken else "its last good version stays in force"
+            log.warning("policies in %s: %s (%s)", quote(name), problem, state)
 
 
 class DirectorySource:
@@ -79,14 +88,27 @@ class DirectorySource:
         self._before = before
         self._clock = clock or _utc_now
         self._baseline = parse_baseline(configured.baseline_exempt)
-        self._files: dict[str, _File] = {}
+        self._places: Mapping[str, Place] = {}
         self._signature: _Signature | None = None
-        self._current = self._make_set({str(configured.directory): "not read yet"}, [str(configured.directory)])
+        self._current = self._make_set("not read yet", (str(configured.directory),))
 
     @property
     def current(self) -> PolicySet:
         """The policies in force: one value that never changes, replaced as a whole."""
         return self._current
+
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """Why reviews should not be sent here now."""
+        policies = self._current
+        if policies.searched not in policies.broken:
+            return {}
+        return {"policies": f"{policies.searched}: {policies.problems.get(policies.searched, 'not read')}"}
+
+    @property
+    def notes(self) -> Mapping[str, str]:
+        """What an operator should know besides: nothing that the set does not say."""
+        return {}
 
     def load(self) -> PolicySet:
         """Whatever changed in the folder is in force, as far as it can be; blocking."""
@@ -98,12 +120,11 @@ class DirectorySource:
                 return self._keep_all(_reason(error))
             if signature == self._signature:
                 return self._current
-            found = self._read_files(names)
+            found = {name: self._read_file(name) for name in names}
             if _look_again(self._configured.directory) == signature:
                 break
-        self._files = found
-        problems = {name: file.problem for name, file in found.items() if file.problem}
-        new = self._swap(self._make_set(problems, [name for name, file in found.items() if file.good is None]))
+        self._places = shelf.shelve(found, {name: place.good for name, place in self._places.items() if place.good})
+        new = self._swap(self._make_set())
         self._signature = signature if _is_settled(signature, started) else None  # last: what failed is tried again
         return new
 
@@ -116,72 +137,36 @@ class DirectorySource:
             except Exception:
                 log.exception("policies in %s could not be looked at; those in force stay", self._configured.directory)
 
-    def _read_files(self, names: Sequence[str]) -> dict[str, _File]:
-        taken: dict[str, str] = {}
-        found: dict[str, _File] = {}
-        for name in names:
-            file = self._read_file(name, self._files.get(name, _File()))
-            if file.read and (clash := _first_clash(file.read, taken)):
-                file = replace(file, problem=f"the policy {clash} is in {taken[clash]} already")
-            elif file.read:
-                file = replace(file, good=file.read)
-            taken.update((policy.name, name) for policy in file.good or ())
-            found[name] = file
-        return found
-
-    def _read_file(self, name: str, before: _File) -> _File:
-        """The file as it is now; `read` is what it says, where that can be had."""
+    def _read_file(self, name: str) -> Reading:
+        """What the file says now."""
         max_bytes = self._configured.file_max_bytes
         try:
             data = files.read(files.inside(self._configured.directory, name), max_bytes)
         except OSError as error:
-            return _File(before.good, None, "", _reason(error))
+            return Reading(None, "", (_reason(error),))
         content = hashlib.sha256(data).hexdigest()
-        if content == before.content and before.read:
-            return replace(before, problem="")
+        before = self._places[name].now if name in self._places else None
+        if before and before.content == content and before.policies:
+            return before
         try:
-            policies = document.parse(data, origin=name, now=self._clock(), max_bytes=max_bytes)
+            return Reading(document.parse(data, origin=name, now=self._clock(), max_bytes=max_bytes), content)
         except PolicyErrors as errors:
-            return _File(before.good, None, content, _summary(errors))
-        return _File(before.good, policies, content, "")
+            return shelf.misread(errors, content)
 
     def _keep_all(self, reason: str) -> PolicySet:
-        directory = str(self._configured.directory)
         self._signature = None
-        known = any(file.good is not None for file in self._files.values())
-        problems = {directory: reason, **{name: file.problem for name, file in self._files.items() if file.problem}}
-        broken = [name for name, file in self._files.items() if file.good is None]
-        return self._swap(self._make_set(problems, broken if known else [directory, *broken]))
+        known = any(place.good for place in self._places.values())
+        return self._swap(self._make_set(reason, () if known else (str(self._configured.directory),)))
 
-    def _make_set(self, problems: Mapping[str, str], broken: Sequence[str]) -> PolicySet:
-        policies = tuple(policy for file in self._files.values() for policy in file.good or ())
+    def _make_set(self, unseen: str = "", broken: Sequence[str] = ()) -> PolicySet:
         searched = str(self._configured.directory)
-        return PolicySet(policies, _revision(policies), searched, self._baseline, dict(problems), tuple(broken))
+        return shelf.make_set(self._places, searched=searched, baseline=self._baseline, unseen=unseen, broken=broken)
 
     def _swap(self, new: PolicySet) -> PolicySet:
         self._before(new)
         old, self._current = self._current, new
-        if new.revision != old.revision:
-            log.info("policies in force: %d, revision %s", len(new.policies), new.revision)
-        for name, problem in new.problems.items():
-            if old.problems.get(name) != problem:
-                state = "it was never good" if name in new.broken else "its last good version stays in force"
-                log.warning("policy file %s: %s (%s)", quote(name), problem, state)
+        log_changes(old, new)
         return new
-
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    """`good` is in force, `read` is what the file says now; `None` where it never could be used, or cannot be now."""
-
-    good: tuple[TrustPolicy, ...] | None = None
-    read: tuple[TrustPolicy, ...] | None = None
-    content: str = ""  # SHA-256
-    problem: str = ""
-
-
-def _first_clash(policies: Iterable[TrustPolicy], taken: Mapping[str, str]) -> str | None:
-    return next((policy.name for policy in policies if policy.name in taken), None)
 
 
 def _look(directory: Path) -> tuple[list[str], _Signature]:
@@ -231,18 +216,6 @@ def _expand(path: Path) -> list[Path]:
     return [path / name for name in names]
 
 
-def _second_names(policies: Sequence[TrustPolicy]) -> list[Mistake]:
-    first: dict[str, TrustPolicy] = {}
-    mistakes: list[Mistake] = []
-    for policy in policies:
-        other = first.setdefault(policy.name, policy)
-        if other is not policy:
-            path = "metadata.name"
-            origin, message = policy.origin.rpartition(":")[0], f"the policy {policy.name} is in {other.origin} already"
-            mistakes.append(Mistake(origin, policy.lines.get(path, 1), 1, path, message))
-    return mistakes
-
-
 def _parse_baseline(text: str) -> Pattern:
     try:
         pattern = reference.parse_pattern(text)
@@ -253,18 +226,8 @@ def _parse_baseline(text: str) -> Pattern:
     return pattern
 
 
-def _summary(errors: PolicyErrors) -> str:
-    first, *more = errors.mistakes
-    return f"{first}; and {len(more)} more" if more else str(first)
-
-
 def _reason(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
-
-
-def _revision(policies: Iterable[TrustPolicy]) -> str:
-    text = "\n".join(f"{policy.name} {policy.revision}" for policy in policies)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _utc_now() -> datetime:

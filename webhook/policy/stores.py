@@ -1,8 +1,8 @@
 """The trust stores of a policy document: each parsed when the policy loads, or what is wrong with it.
 
-The stores of AWS Signer are there without being listed, and a document may put its own in their place, for itself
-alone. A store is of one type, and whoever names one says which types will do: certificates that vouch for signers never
-vouch for a clock.
+Of one in an object of the cluster only its place is known here. The stores of AWS Signer are there without being
+listed, and a document may put its own in their place, for itself alone. A store is of one type, and whoever names one
+says which types will do: certificates that vouch for signers never vouch for a clock.
 
 spec: Notary Project, trust store and trust policy specification, trust store.
 """
@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from itertools import islice
 
 from webhook.errors import MalformedError, quote
+from webhook.policy import places
 from webhook.policy.syntax import models
 from webhook.policy.syntax.mistakes import Path
 from webhook.policy.syntax.sheet import Sheet
 from webhook.trust.notary import stores
-from webhook.trust.notary.stores import StoreKind, TrustStore
+from webhook.trust.notary.stores import StoredCertificates, StoreKind, TrustStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +55,9 @@ def read(sheet: Sheet) -> Stores:
 
 
 def is_of_aws(store: TrustStore) -> bool:
-    """Whether it holds roots of AWS Signer and nothing else, or has their place."""
+    """Whether it is known to hold roots of AWS Signer and nothing else, or has their place."""
     roots = {certificate for one in _built_in().values() for certificate in one.certificates}
-    return store.name in _built_in() or roots.issuperset(store.certificates)
+    return store.name in _built_in() or (store.place is None and roots.issuperset(store.certificates))
 
 
 def _names(sheet: Sheet) -> Collection[str]:
@@ -75,6 +76,18 @@ def _store(sheet: Sheet, path: Path, entry: models.TrustStore) -> TrustStore | N
     if replaced is not None and kind is not replaced.kind:
         message = f"{replaced.kind} expected, as of the built-in store whose place it takes, found {kind}"
         sheet.mistakes.add((*path, "type"), message)
+        return None
+    given = {"certificates": entry.certificates, "secret": entry.secret, "configMap": entry.config_map}
+    named = [field for field, value in given.items() if value is not None]
+    if len(named) > 1:
+        message = f"exactly one of certificates, secret and configMap expected, found {' and '.join(named)}"
+        sheet.mistakes.add(path, message)
+        return None
+    if (place := places.entry_of(secret=entry.secret, config_map=entry.config_map)) is not None:
+        return TrustStore(entry.name, kind, (), StoredCertificates(place, kind))
+    if entry.certificates is None:
+        message = "required, and missing: one or more certificates in PEM; or secret or configMap, where they are"
+        sheet.mistakes.add((*path, "certificates"), message)
         return None
     try:
         return stores.parse(entry.name, kind, entry.certificates)

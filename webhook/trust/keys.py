@@ -22,7 +22,8 @@ from datetime import UTC, datetime, timedelta
 from webhook import settings
 from webhook.errors import CountersignError, InconclusiveError, quote
 from webhook.trust.kms import Fetched, KMSKey
-from webhook.trust.root import Trust
+from webhook.trust.material import PublicKey
+from webhook.trust.root import KeyPlace, Trust
 
 log = logging.getLogger(__name__)
 
@@ -194,9 +195,11 @@ class KeySource:
             before, entry.state = entry.state, _expired(entry.state, now)
             _tell(before, entry.state)
         states = [entry.state for entry in self._entries.values()]
-        problems = {state.place: state.problem for state in states if state.fetched is None}
+        problems: dict[KeyPlace, str] = {state.place: state.problem for state in states if state.fetched is None}
         problems |= dict.fromkeys(self._beyond, f"more than {KEYS_MAX} keys are named, and this one is not asked for")
-        keys = {state.place: state.fetched.key for state in states if state.fetched is not None}
+        keys: dict[KeyPlace, PublicKey] = {
+            state.place: state.fetched.key for state in states if state.fetched is not None
+        }
         self._current = Trust(keys=keys, key_problems=problems)
         self._holds_until = min((state.until for state in states if state.fetched is not None), default=float("inf"))
 

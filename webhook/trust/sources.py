@@ -99,8 +99,11 @@ class TrustSource:
         return first, *(state for key, state in states.items() if key in named and key != PUBLIC_GOOD.key)
 
     def use(self, sources: Iterable[RootSource]) -> None:
-        """The policies in force name `sources`; those of them that are files have been read."""
-        named = {source.key: source for source in sources if source.inline is None}
+        """The policies in force name `sources`; those of them that are files have been read.
+
+        Roots in objects of the cluster are not for this.
+        """
+        named = {source.key: source for source in sources if source.inline is None and source.place is None}
         with self._lock:
             if named.keys() == self._named:
                 return

@@ -2,7 +2,8 @@
 
 Each type here checks one scalar and gives what the model needs (a pattern, a digest, a moment), together with the JSON
 schema of what an editor may check. Nothing is converted: a number is no name, and `yes` is not `true`.
-Specs: RFC 1123 2.1 (names), RFC 3339 (moments), OCI image 1.1 (digests), in-toto attestation 1.0 (predicate types).
+Specs: RFC 1123 2.1 (names), Kubernetes, object names and ConfigMap of core/v1 (objects), RFC 3339 (moments), OCI image
+1.1 (digests), in-toto attestation 1.0 (predicate types).
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ from webhook.trust.root import PLAIN_NAME
 MAX_LINE_CHARS = 200
 MAX_TEXT_CHARS = 1024  # of an annotation, of a predicate type
 LONGEST_AGE = timedelta(days=3650)
-NOT_YET = "not supported by this version"
 
 
 def found(value: object) -> str:
@@ -171,6 +171,23 @@ def _file_name(value: object) -> str:
     return text
 
 
+def _object_name(value: object) -> str:
+    text = _text(value, "the name of an object")
+    if not _OBJECT_NAME.fullmatch(text):
+        _refuse(
+            "the name of an object, at most 253 characters, a-z, 0-9 and inner - and ., expected, "
+            f"found {quote(text, max_chars=80)}"
+        )
+    return text
+
+
+def _data_key(value: object) -> str:
+    text = _text(value, "a key of an object's data")
+    if not _DATA_KEY.fullmatch(text):
+        _refuse(f"a key of an object's data, A-Z, a-z, 0-9, -, _ and ., expected, found {quote(text, max_chars=80)}")
+    return text
+
+
 def _mirror(value: object) -> str:
     text = _text(value, "the URL of a TUF repository")
     if addresses.url_problem(text):
@@ -212,6 +229,10 @@ def _level(value: object) -> str:
 MAX_NAME_CHARS = 63
 _LEVELS = tuple(level.value for level in Level if level is not Level.SKIP)
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)  # RFC 1123 2.1, as Kubernetes names namespaces
+_OBJECT_NAME = re.compile(  # RFC 1123 2.1, as Kubernetes names Secrets and ConfigMaps
+    r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*", re.ASCII
+)
+_DATA_KEY = re.compile(r"[A-Za-z0-9._-]{1,253}", re.ASCII)  # Kubernetes, ConfigMap, data
 _GLOB = re.compile(r"[a-z0-9*?]([a-z0-9*?-]{0,125}[a-z0-9*?])?", re.ASCII)
 _FINGERPRINT = re.compile(r"(?:sha256:)?([0-9a-f]{64})", re.ASCII)
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+", re.ASCII)  # RFC 3986 3.1, and no spaces
@@ -249,6 +270,8 @@ PredicateType = Annotated[
 Duration = Annotated[timedelta, PlainValidator(_duration), _string(_DURATION, examples=["30m", "24h", "90d"])]
 TimeField = Annotated[tuple[str, ...], PlainValidator(_time_field), _string(_TIME_FIELD)]
 FileName = Annotated[str, PlainValidator(_file_name), _string(PLAIN_NAME)]
+ObjectName = Annotated[str, PlainValidator(_object_name), _string(_OBJECT_NAME)]
+DataKey = Annotated[str, PlainValidator(_data_key), _string(_DATA_KEY)]
 Mirror = Annotated[str, PlainValidator(_mirror), _string(minLength=1, maxLength=MAX_URL_CHARS)]
 Moment = Annotated[
     datetime, PlainValidator(_moment), WithJsonSchema({"type": "string", "examples": ["2026-12-01T08:00:00Z"]})

@@ -20,7 +20,10 @@ Mark = tuple[int, int]  # line and column, from 1
 
 @dataclass(frozen=True, slots=True, order=True)
 class Mistake:
-    """`path` as a person writes it, `spec.rules[0].images`; empty where the file is meant. Lines start at 1."""
+    """`path` as a person writes it, `spec.rules[0].images`; empty where the file is meant. Lines start at 1.
+
+    Line 0 is none: what holds the text is meant, and not a place in it.
+    """
 
     origin: str
     line: int
@@ -29,7 +32,7 @@ class Mistake:
     message: str
 
     def __str__(self) -> str:
-        place = f"{self.origin}:{self.line}:{self.column}"
+        place = f"{self.origin}:{self.line}:{self.column}" if self.line else self.origin
         return f"{place}: {self.path}: {self.message}" if self.path else f"{place}: {self.message}"
 
 

@@ -13,6 +13,7 @@ from pydantic.alias_generators import to_camel
 
 from webhook.policy.syntax.fields import (
     CertificateFingerprint,
+    DataKey,
     Duration,
     ExactNamespace,
     FileName,
@@ -26,6 +27,7 @@ from webhook.policy.syntax.fields import (
     Mirror,
     Moment,
     Name,
+    ObjectName,
     PredicateType,
     Require,
     SignedText,
@@ -65,15 +67,28 @@ class Namespaces(_Fields):
     )
 
 
+class KeySecret(_Fields):
+    name: ObjectName = Field(description="The name of a Secret in the namespace where the webhook is installed.")
+    key: DataKey = Field(
+        default="cosign.pub", description="Under which its data has the public key in PEM; cosign.pub by default."
+    )
+
+
+class ObjectEntry(_Fields):
+    name: ObjectName = Field(description="The name of the object, in the namespace where the webhook is installed.")
+    key: DataKey = Field(description="Under which its data has the text.")
+
+
 class TrustedKey(_Fields):
     model_config = ConfigDict(
-        json_schema_extra={"oneOf": [{"required": ["name", field]} for field in ("publicKey", "kms")]}
+        json_schema_extra={"oneOf": [{"required": ["name", field]} for field in ("publicKey", "kms", "secret")]}
     )
     name: Name = Field(description="The signer's name, for rules and messages.")
     public_key: str | None = Field(default=None, description="One PEM block, -----BEGIN PUBLIC KEY-----.")
     kms: Text | None = Field(
         default=None, description="A key in AWS KMS: awskms:/// and its ARN, its id, or an alias, as cosign takes it."
     )
+    secret: KeySecret | None = Field(default=None, description="A public key in a Secret beside the webhook.")
     hash: Literal["sha256", "sha384", "sha512"] | None = Field(
         default=None, description="The only hash to verify with; by default the usual ones for the kind of key."
     )
@@ -203,13 +218,18 @@ class CertificateRule(_Fields):
 
 
 class TrustStore(_Fields):
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": [name]} for name in ("certificates", "secret", "configMap")]}
+    )
     name: Name = Field(
         description="The trust store's name, for signers; aws-signer and aws-us-gov-signer replace the built-in ones."
     )
     type: Literal["ca", "signingAuthority", "tsa"] = Field(
         description="What its certificates vouch for: signers, signing services, or timestamp authorities."
     )
-    certificates: Text = Field(description="One or more certificates in PEM.")
+    certificates: Text | None = Field(default=None, description="One or more certificates in PEM.")
+    secret: ObjectEntry | None = Field(default=None, description="A Secret that has them.")
+    config_map: ObjectEntry | None = Field(default=None, description="A ConfigMap that has them.")
 
 
 class TUFRepository(_Fields):
@@ -244,7 +264,11 @@ class Material(_Fields):
 
 class TrustRoot(_Fields):
     model_config = ConfigDict(
-        json_schema_extra={"oneOf": [{"required": [name]} for name in ("trustedRoot", "file", "tuf", "material")]}
+        json_schema_extra={
+            "oneOf": [
+                {"required": [name]} for name in ("trustedRoot", "file", "tuf", "material", "secret", "configMap")
+            ]
+        }
     )
     name: Name = Field(description="The trust root's name, for signers.")
     trusted_root: Text | None = Field(default=None, description="The text of a trusted_root.json.")
@@ -253,6 +277,8 @@ class TrustRoot(_Fields):
     )
     tuf: TUFRepository | None = Field(default=None, description="A TUF repository that vouches for such a file.")
     material: Material | None = Field(default=None, description="Chains and keys in PEM, by hand.")
+    secret: ObjectEntry | None = Field(default=None, description="A Secret that has such a file's text.")
+    config_map: ObjectEntry | None = Field(default=None, description="A ConfigMap that has such a file's text.")
     require_log: bool = Field(default=True, description="Whether an entry in one of its transparency logs is demanded.")
     require_sct: bool = Field(default=True, description="Whether one of its CT logs must have seen the certificate.")
     require_timestamp: bool = Field(

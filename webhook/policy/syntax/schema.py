@@ -13,14 +13,13 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import ErrorDetails, core_schema
 
 from webhook.policy.syntax import models
-from webhook.policy.syntax.fields import MAX_NAME_CHARS, NOT_YET, found
+from webhook.policy.syntax.fields import MAX_NAME_CHARS, found
 from webhook.policy.syntax.mistakes import Path
 
 KIND = "TrustPolicy"
 
-# Known, so that nobody hunts for a typo: what this version cannot judge, and what nobody may choose
+# Known, so that nobody hunts for a typo: what nobody may choose
 _REFUSED_FIELDS: Mapping[str, str] = {
-    "spec.trustedKeys[].secret": NOT_YET,
     "spec.certificates[].override.integrity": "a signature that is not whole is always refused: leave it out",
 }
 
@@ -121,13 +120,18 @@ _FIELDS: Mapping[str, Mapping[str, str]] = {
     "spec": _fields(models.Spec),
     "spec.namespaces": _fields(models.Namespaces),
     "spec.trustedKeys[]": _fields(models.TrustedKey),
+    "spec.trustedKeys[].secret": _fields(models.KeySecret),
     "spec.keyless[]": _fields(models.Keyless),
     "spec.signerProfiles[]": _fields(models.SignerProfile),
     "spec.certificates[]": _fields(models.CertificateRule),
     "spec.certificates[].override": _fields(models.Override),
     "spec.certificates[].timestamp": _fields(models.Timestamp),
     "spec.trustStores[]": _fields(models.TrustStore),
+    "spec.trustStores[].secret": _fields(models.ObjectEntry),
+    "spec.trustStores[].configMap": _fields(models.ObjectEntry),
     "spec.trustRoots[]": _fields(models.TrustRoot),
+    "spec.trustRoots[].secret": _fields(models.ObjectEntry),
+    "spec.trustRoots[].configMap": _fields(models.ObjectEntry),
     "spec.trustRoots[].tuf": _fields(models.TUFRepository),
     "spec.trustRoots[].material": _fields(models.Material),
     "spec.trustRoots[].material.transparencyLogs[]": _fields(models.LogKey),

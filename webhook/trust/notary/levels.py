@@ -5,10 +5,11 @@ spec: Notary Project, trust store and trust policy specification, signature veri
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Self
 
 from webhook.trust.notary.stores import TrustStore
 from webhook.trust.notary.subject import Subject
@@ -70,6 +71,11 @@ class CertificateRule:
             raise ValueError("integrity is enforced whatever the level")
         if any(action is Action.SKIP for check, action in self.actions if check is not Check.REVOCATION):
             raise ValueError("revocation is the only check that may be skipped alone")
+
+    def with_stores(self, find: Callable[[TrustStore], TrustStore]) -> Self:
+        """The same rule, with what `find` finds in the place of each store."""
+        clocks = tuple(map(find, self.timestamp_stores))
+        return replace(self, stores=tuple(map(find, self.stores)), timestamp_stores=clocks)
 
     @property
     def terms(self) -> tuple[str, ...]:

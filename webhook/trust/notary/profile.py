@@ -9,6 +9,7 @@ spec: AWS Signer API reference, profile version ARN; aws-signer-notation-plugin 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -83,6 +84,10 @@ class SigningProfile:
     @property
     def stores(self) -> tuple[TrustStore, ...]:
         return (self.store,)
+
+    def with_stores(self, find: Callable[[TrustStore], TrustStore]) -> Self:
+        """The same profile, with what `find` finds in the place of its store."""
+        return replace(self, store=find(self.store))
 
     @property
     def actions(self) -> Actions:

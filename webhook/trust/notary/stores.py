@@ -2,7 +2,8 @@
 
 A certificate of a chain that is byte for byte one of a store's makes the chain trusted; a store of another type is
 never consulted. The roots of AWS Signer are built in, as `aws-signer` and `aws-us-gov-signer`. What a store is named,
-and where its text comes from, is for the policy.
+and where its text comes from, is for the policy; where that is an object of the cluster, a store of a policy says only
+which, and `Trust.store_of` gives the one that holds what stands there now.
 
 spec: Notary Project, trust store and trust policy specification, trust store.
 """
@@ -21,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from webhook.errors import Code, MalformedError
 from webhook.trust import certificates, path
+from webhook.trust.stored import Entry
 
 MAX_PEM_BYTES = 256 << 10  # what a ConfigMap holds is at most four times as much; a root takes 1 to 2 KiB
 MAX_CERTIFICATES = 100  # one certificate of each chain is looked for among them, for each signature
@@ -39,18 +41,32 @@ class StoreKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class StoredCertificates:
+    """Certificates in PEM in an object of the cluster, for a store of this kind."""
+
+    entry: Entry
+    kind: StoreKind
+
+    def __str__(self) -> str:
+        return str(self.entry)
+
+
+@dataclass(frozen=True, slots=True)
 class TrustStore:
-    """`certificates` are DER, in the order in which they were given, at least one."""
+    """`certificates` are DER, in the order in which they were given: at least one, or none where `place` has them."""
 
     name: str
     kind: StoreKind
     certificates: tuple[bytes, ...] = field(repr=False)
+    place: StoredCertificates | None = None
 
     @property
     def fingerprint(self) -> str:
-        """The lower-case hex SHA-256 of what is in it: another order is another one, another name is not."""
+        """The lower-case hex SHA-256 of what is in it, or of where that is: another order is another one, another
+        name is not."""
         each = (hashlib.sha256(der).digest() for der in self.certificates)
-        return hashlib.sha256(self.kind.encode() + b"".join(each)).hexdigest()
+        where = str(self.place).encode() if self.place else b""
+        return hashlib.sha256(self.kind.encode() + where + b"".join(each)).hexdigest()
 
     @property
     def partition(self) -> str:
@@ -62,7 +78,12 @@ class TrustStore:
 
 
 def parse(name: str, kind: StoreKind, pem: str) -> TrustStore:
-    """The store with the certificates in `pem`, each in a block of its own; text around the blocks says nothing.
+    """The store with the certificates in `pem`, as `parse_certificates` reads them. Raises: MalformedError."""
+    return TrustStore(name, kind, parse_certificates(kind, pem))
+
+
+def parse_certificates(kind: StoreKind, pem: str) -> tuple[bytes, ...]:
+    """The certificates in `pem`, DER, each in a block of its own; text around the blocks says nothing.
 
     Raises: MalformedError: `malformed` when one cannot be read or is not of a kind to be trusted for this use,
     `limit_exceeded`.
@@ -80,7 +101,7 @@ def parse(name: str, kind: StoreKind, pem: str) -> TrustStore:
             raise _malformed(f"certificate {number}: not as X.509 has it: {type(error).__name__}") from error
         if problem:
             raise _malformed(f"certificate {number}, {path.name_of(certificate)}: {problem}")
-    return TrustStore(name, kind, tuple(certificate.public_bytes(Encoding.DER) for certificate in found))
+    return tuple(certificate.public_bytes(Encoding.DER) for certificate in found)
 
 
 @functools.cache
