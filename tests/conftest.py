@@ -33,8 +33,9 @@ IMAGE = "localhost/countersign:test"
 
 CLIENTS = ("cosign", "crane", "notation", "registry")
 API_SERVER = ("etcd", "kube-apiserver", "kubectl")
+CHART = ("helm", "helm4", "helm-docs")
 USERS = (User("webhook"), User("stranger"))  # whom no role lets do anything, until a test binds one
-NODE = ("coredns", "etcd", "helm", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler",
+NODE = ("coredns", "etcd", "helm", "helm4", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler",
         "kubectl", "kubelet")  # fmt: skip
 DEBIAN = ("buildah", "busybox", "containerd", "ip", "iptables", "mmdebstrap", "nsenter", "openssl", "ps", "runc")
 NAMED_MAX = 4

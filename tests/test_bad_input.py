@@ -30,7 +30,7 @@ from webhook.policy import decide
 from webhook.policy.decision import Result
 from webhook.policy.source import DirectorySource
 from webhook.settings import Settings
-from webhook.tls import Authority
+from webhook.tls import authority as authorities
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one webhook for all, which must stay fit whatever it was sent
 
@@ -325,7 +325,7 @@ def signed(shelf: Shelf) -> str:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stand(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stand]:
     folder = tmp_path_factory.mktemp("bad")
-    pair = Authority(datetime.now(UTC)).issue(("127.0.0.1",), datetime.now(UTC))
+    pair = authorities.make(datetime.now(UTC)).issue(("127.0.0.1",), datetime.now(UTC))
     certificate = str(folder / "chain.pem"), str(folder / "key.pem")
     Path(certificate[0]).write_bytes(pair.chain)
     Path(certificate[1]).write_bytes(pair.key)
@@ -474,9 +474,9 @@ POLICIES: dict[str, tuple[Callable[[Path], None] | str | bytes, str]] = {
     "another-kind": ("apiVersion: v1\nkind: ConfigMap\n", "kind"),
     "unknown-field": (release(more="  exemptRegistry: [registry.k8s.io]\n"), "exemptRegistry"),
     "unknown-mode": (release().replace("mode: enforce", "mode: audit"), "mode"),
-    "field-of-a-later-version": (
-        policy(more="  trustedKeys:\n    - {name: k, secret: {name: s, key: cosign.pub}}\n"),
-        "not supported by this version",
+    "secret-of-another-namespace": (
+        policy(more="  trustedKeys:\n    - {name: k, secret: {name: s, namespace: shop}}\n"),
+        "trustedKeys[0].secret.namespace",
     ),
     "no-key": (release().replace("-----BEGIN", "-----START"), "publicKey"),
     "private-key": (policy(more="  trustedKeys:\n" + key("k", RELEASE.private_pem)), "private key"),

@@ -49,6 +49,9 @@ VALUES: dict[str, tuple[str, str, str, object]] = {
     "VERIFICATIONS": ("8", "admission", "verifications", 8),
     "QUEUE_MAX": ("0", "admission", "queue_max", 0),
     "FAILS_OPEN": ("true", "admission", "fails_open", True),
+    "PIN": ("true", "pin", "enabled", True),
+    "PIN_EXCLUDE_OWNERS": ("Cluster.a.io, Job.batch", "pin", "exclude_owners", ("Cluster.a.io", "Job.batch")),
+    "PIN_EXCLUDE_NAMESPACES": ("db", "pin", "exclude_namespaces", ("db",)),
     "ADDRESS": ("::", "server", "address", "::"),
     "ADMISSION_PORT": ("0", "server", "admission_port", 0),
     "NAMES": ("a.b.svc localhost", "server", "names", ("a.b.svc", "localhost")),
@@ -108,6 +111,24 @@ def test_a_mistake_names_the_variable_or_the_flag(name: str, text: str, expected
 def test_a_certificate_and_its_key_go_together(name: str) -> None:
     with pytest.raises(OperatorError, match="both or neither"):
         environment.read({f"COUNTERSIGN_{name}": "/x"})
+
+
+CLUSTER = {"NAMESPACE": "cs", "CA_SECRET": "ca", "WEBHOOK_CONFIGURATION": "cs"}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        pytest.param({"CERTIFICATE": "/c", "KEY": "/k"}, "one of them expected, not both", id="files-too"),
+        pytest.param({"NAMESPACE": ""}, "expected with it", id="no-namespace"),
+        pytest.param({"WEBHOOK_CONFIGURATION": ""}, "expected with it", id="no-configuration"),
+    ],
+)
+def test_a_shared_authority_goes_with_what_publishes_it(change: dict[str, str], expected: str) -> None:
+    given = {f"COUNTERSIGN_{name}": text for name, text in CLUSTER.items()}
+    assert environment.read(given).cluster.ca_secret == "ca"
+    with pytest.raises(OperatorError, match=f"^COUNTERSIGN_CA_SECRET.*{expected}"):
+        environment.read(given | {f"COUNTERSIGN_{name}": text for name, text in change.items()})
 
 
 def test_a_proxy_is_taken_from_the_usual_variables_unless_ours_is_set() -> None:

@@ -15,13 +15,14 @@ from tests.cluster.cluster import Cluster
 
 pytestmark = pytest.mark.cluster
 
-OWN_LAYERS_MAX_BYTES = 130_000_000  # uncompressed, without those of the base image
+OWN_LAYERS_MAX_BYTES = 140_000_000  # uncompressed, without those of the base image
 # Looks around and tries to write, as whoever has broken into the process would.
 PROBE = """
 import importlib.util, json, os, pathlib, shutil, sys
 import boto3
 import webhook.errors
 import webhook.cosign.crosscheck, webhook.trust.tuf  # what is imported last, or elsewhere, is there too
+import webhook.kube.client
 from webhook.policy import cel
 
 def writes(directory):
@@ -45,6 +46,8 @@ print(json.dumps({
     "compiled": pathlib.Path(webhook.errors.__cached__).exists() and pathlib.Path(json.__cached__).exists(),
     "condition": cel.compile_text(CONDITION).evaluate({"predicate": {"at": AT, "by": ["ci"]}}),
     "extensions": importlib.util.find_spec("cel_expr_python.ext") is not None,
+    "kinds": [name for name in sys.modules if name.startswith("kubernetes") and ".models." in name],
+    "classes": importlib.util.find_spec("kubernetes.aio.client.models.v1_pod") is not None,
     "arenas": os.environ["MALLOC_ARENA_MAX"],
     "clients": [boto3.client(name, region_name="us-west-2").meta.endpoint_url for name in SERVICES],
     "services": boto3.session.Session().get_available_services(),
@@ -96,6 +99,10 @@ def test_of_aws_it_knows_what_is_called_and_what_hands_out_credentials(found: Ma
     assert found["clients"] == [f"https://{name}.us-west-2.amazonaws.com" for name in names]
     called = ["ecr", "ecr-public", "kms", "signer-data", "sns", "sts"]
     assert sorted(found["services"]) == sorted([*called, "signin", "sso", "sso-oidc"])
+
+
+def test_of_kubernetes_it_knows_the_api_and_no_class_for_each_kind(found: Mapping[str, Any]) -> None:
+    assert (found["kinds"], found["classes"]) == ([], False)
 
 
 def test_help_is_told_on_a_read_only_root(cluster: Cluster, found: Mapping[str, Any]) -> None:

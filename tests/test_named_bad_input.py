@@ -95,10 +95,11 @@ def everything_told(decision: ImageDecision) -> str:
 def test_every_code_of_evidence_has_a_row() -> None:
     assert len(ROWS) == sum(map(len, TABLES)), "a name stands twice"
     of_reviews = {Code.REFERENCE_INVALID, Code.TOO_MANY_REFERENCES, Code.OVERLOADED, Code.TAG_NOT_ALLOWED}
+    of_pinning = {Code.NOT_PINNED}
     of_policies = {Code.NO_POLICY, Code.POLICY_UNAVAILABLE}
     of_registries = {Code.IMAGE_NOT_FOUND, Code.NOT_CACHED, Code.HOST_REFUSED}
     below = {Code.DEADLINE_EXCEEDED, Code.INTERNAL_ERROR, Code.CROSSCHECK_DISAGREEMENT}
-    told_elsewhere = of_reviews | of_policies | of_registries | below
+    told_elsewhere = of_reviews | of_pinning | of_policies | of_registries | below
     assert {row.code for row in ROWS.values()} == set(Code) - told_elsewhere
 
 

@@ -402,13 +402,13 @@ def test_known_signers_add_up_and_each_ends_by_itself() -> None:
         Signer(name, SignerKind.KEY, material.parse_public_key(key.public_pem))
         for name, key in (("release", RELEASE), ("pipeline", PIPELINE))
     ]
-    known, image = Known(settings.Policy(known_max=2)), ("registry.example.com/app", None)
+    known, image = Known(settings.Policy(known_max=2)), ("registry.example.com/app", None, ())
     for signer in signers:  # in half an outage only one of two is met
         known.add(image, [verified(signer)])
     known.add(image, [Outcome(Verdict.REJECTED, Code.SIGNATURE_INVALID, "forged", signers[0])])
     assert known.signers(image) == {signer.known_as for signer in signers}
     for number in range(2):
-        known.add((f"other/{number}", None), [verified(signers[0])])
+        known.add((f"other/{number}", None, ()), [verified(signers[0])])
     assert known.signers(image) == frozenset()
     ended = Known(settings.Policy(known_lifetime=0.0))
     ended.add(image, [verified(signers[0])])

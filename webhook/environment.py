@@ -74,6 +74,12 @@ def read(variables: Mapping[str, str], flags: Mapping[str, str] = NO_FLAGS) -> S
     server = Server(**sections.get("server", {}))
     if (server.certificate_file is None) != (server.key_file is None):
         raise OperatorError("COUNTERSIGN_CERTIFICATE and COUNTERSIGN_KEY: both or neither expected")
+    cluster = Cluster(**sections.get("cluster", {}))
+    if cluster.ca_secret and server.certificate_file:
+        raise OperatorError("COUNTERSIGN_CA_SECRET and COUNTERSIGN_CERTIFICATE: one of them expected, not both")
+    if cluster.ca_secret and not (cluster.namespace and cluster.webhook_configuration):
+        more = "COUNTERSIGN_NAMESPACE and COUNTERSIGN_WEBHOOK_CONFIGURATION"
+        raise OperatorError(f"COUNTERSIGN_CA_SECRET: {more} expected with it")
     return Settings(
         network=Network(**sections.get("network", {})),
         registry=Registry(**sections.get("registry", {})),
@@ -83,7 +89,7 @@ def read(variables: Mapping[str, str], flags: Mapping[str, str] = NO_FLAGS) -> S
         revocation=Revocation(**sections.get("revocation", {})),
         verification=Verification(**sections.get("verification", {})),
         admission=Admission(**sections.get("admission", {})),
-        cluster=Cluster(**sections.get("cluster", {})),
+        cluster=cluster,
         pin=Pin(**sections.get("pin", {})),
         server=server,
     )

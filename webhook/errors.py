@@ -55,6 +55,7 @@ class Code(StrEnum):
     REFERENCE_INVALID = "reference_invalid"
     TOO_MANY_REFERENCES = "too_many_references"
     TAG_NOT_ALLOWED = "tag_not_allowed"
+    NOT_PINNED = "not_pinned"
     NO_POLICY = "no_policy"
     POLICY_UNAVAILABLE = "policy_unavailable"
     BLOCKED = "blocked"

@@ -1,9 +1,8 @@
-"""The composition root, and the life of the process that serves.
+"""The life of the process that serves.
 
-`build` makes every part from one `Settings` and joins them; nothing is read or dialled before `Service.start`. `serve`
-runs two listeners in one event loop until a signal: then it says so to the probes and on every connection, goes on
-answering while endpoints are removed, stops listening, finishes what it accepted, writes out the trail, and ends with
-exit code 0. A mistake of the operator's is one line on stderr and exit code 2.
+`serve` joins all parts and runs two listeners in one event loop until a signal: then it says so to the probes and on
+every connection, goes on answering while endpoints are removed, stops listening, finishes what it accepted, writes out
+the trail, and ends with exit code 0. A mistake of the operator's is one line on stderr and exit code 2.
 """
 
 from __future__ import annotations
@@ -17,46 +16,26 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-import prometheus_client
 import uvloop
-from starlette.types import ASGIApp
 
-from webhook import environment, logs, settings, version
-from webhook.admission.handler import Handler
-from webhook.admission.places import Places
-from webhook.audit.sinks import JsonLog, Metrics
-from webhook.audit.sns import SNSSink
-from webhook.audit.trail import Trail
-from webhook.aws.calls import AWSError
+from webhook import environment, logs
+from webhook.composition import Parts, Work, build
 from webhook.errors import OperatorError
-from webhook.evidence.collect import Collector
-from webhook.evidence.model import Evidence, Signer, SignerKind
-from webhook.oci import reference
-from webhook.outside import Observers, Outside, join
-from webhook.policy.model import PolicySet
-from webhook.policy.source import DirectorySource
 from webhook.settings import Settings
-from webhook.tls import ServingCertificate
-from webhook.trust.keys import KeySource
-from webhook.trust.kms import KMSKey
-from webhook.trust.root import PUBLIC_GOOD, RootSource, Trust
-from webhook.trust.sources import TrustSource
-from webhook.verification import Verifier
-from webhook.web import app as web
 from webhook.web import server
-from webhook.web.app import Life, Validate
-from webhook.workers import Workers
 
-THREADS = 2  # for what would hold up the loop: large bodies, files
+if TYPE_CHECKING:
+    from webhook.kube.client import Kube
+
+THREADS = 4  # for what would hold up the loop: large bodies, policies as they are loaded, files
+READY_PAUSE = 1.0  # seconds between two looks whether all is loaded
+WORK_PAUSE = 5.0  # seconds before work that failed is begun again
 TRAIL_GRACE = 2.0  # seconds for records to be written when the process ends
 USAGE = 2
-STDOUT = 1
 
 log = logging.getLogger(__name__)
 
@@ -83,81 +62,6 @@ FLAGS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """Everything that serves, joined and idle."""
-
-    settings: Settings
-    source: DirectorySource
-    trust: TrustSource
-    outside: Outside
-    sns: SNSSink | None
-    collector: Collector
-    workers: Workers
-    certificate: ServingCertificate
-    trail: Trail
-    life: Life
-    admission: ASGIApp
-    operations: ASGIApp
-
-
-def build(configured: Settings, *, audit_descriptor: int = STDOUT) -> Parts:
-    """The parts that `configured` describes; records go to `audit_descriptor`. Raises: OperatorError."""
-    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each
-    metrics = Metrics(hosts=_labels(configured), version=version.installed())
-    outside = join(configured, Observers(metrics.registry_request, metrics.revocation, metrics.key_refresh))
-    collector = Collector(registry=outside.registry, limits=configured.evidence, observe=metrics.stage)
-    trust = TrustSource(configured.trust, configured.network, observe=metrics.trust_refresh)
-    workers = Workers(configured.verification)
-    verifier = Verifier(
-        registry=outside.registry,
-        collector=collector,
-        policy=configured.policy,
-        observe=metrics.stage,
-        trust=lambda: _at_hand(trust, outside.keys),
-        judge=workers.judge if configured.verification.workers else None,
-        revocation=outside.asking.standing,
-        keep=Evidence.emptied,
-        crosscheck=configured.verification.crosscheck,
-        crosschecked=metrics.crosschecked,
-    )
-    source = DirectorySource(configured.policy, before=lambda new: _have_at_hand(new, trust, outside.keys))
-    certificate = ServingCertificate(configured.server, now=datetime.now(UTC))
-    metrics.watch(
-        policies=lambda: source.current,
-        certificate_expiry=lambda: certificate.not_after.timestamp(),
-        trust=lambda: trust.states,
-        keys=lambda: outside.keys.states,
-    )
-    handler = Handler(
-        policies=lambda: source.current,
-        verifier=verifier,
-        places=Places(places=configured.admission.verifications, listed=_hosts(configured)),
-        limits=configured.admission,
-    )
-    sns = _sns(configured, outside, metrics)
-    trail = Trail((JsonLog(audit_descriptor), *([sns] if sns else [])), dropped=metrics.dropped)
-    life = Life(
-        problems=lambda: _problems(source, certificate),
-        notes=lambda: _notes(source, certificate, trust, outside.keys),
-    )
-    validate = Validate(handler=handler, trail=trail, metrics=metrics, limits=configured.admission, life=life)
-    return Parts(
-        settings=configured,
-        source=source,
-        trust=trust,
-        outside=outside,
-        sns=sns,
-        collector=collector,
-        workers=workers,
-        certificate=certificate,
-        trail=trail,
-        life=life,
-        admission=web.Admission(validate),
-        operations=web.operations(life=life, metrics=metrics),
-    )
-
-
 class Service:
     """Two listeners over `Parts`. `admission_port` and `operations_port` are the real ones, where 0 was asked for."""
 
@@ -181,10 +85,8 @@ class Service:
         """Reviews are answered from when `ready` is called until some time after `stop` is set."""
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="work"))
         parts = self.parts
-        parts.source.load()
-        works = [parts.source.watch(), parts.certificate.watch(), parts.trust.watch(), parts.outside.keys.watch()]
-        works += [_warm_when_needed(parts), *([parts.sns.run()] if parts.sns else [])]
-        watchers = [asyncio.create_task(work) for work in works]
+        parts.load()
+        watchers = [asyncio.create_task(_go_on(work)) for work in parts.works]
         try:
             async with server.running(*self._operations), server.running(*self._admission):
                 ready()
@@ -201,6 +103,8 @@ class Service:
             await parts.trail.close(grace=TRAIL_GRACE)
             if parts.sns is not None:
                 await parts.sns.close(grace=TRAIL_GRACE)
+            if parts.installation is not None:
+                await parts.installation.close(grace=TRAIL_GRACE)
             await parts.outside.close()
 
 
@@ -220,22 +124,51 @@ def main(arguments: Sequence[str]) -> int:
 
 def serve(configured: Settings) -> None:
     """Serves until a signal. Raises: OperatorError, before anything was answered."""
-    service = Service(build(configured))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(service, configured.server))
+        runner.run(_serve(configured))
 
 
-async def _serve(service: Service, options: settings.Server) -> None:
+async def _serve(configured: Settings) -> None:
+    service, options = Service(build(configured, kube=await _connect(configured))), configured.server
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    settling: list[asyncio.Task[None]] = []
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, _stop_or_exit, stop)
 
     def ready() -> None:
         _settle_memory()
+        settling.append(loop.create_task(_settle_when_ready(service.parts)))
         ports = service.admission_port, service.operations_port
         log.info("serving on %s: admission on port %d (https), probes and metrics on %d", options.address, *ports)
 
     await service.run(stop, ready=ready)
+
+
+async def _connect(configured: Settings) -> Kube | None:
+    """The API of the cluster in which we are installed, if we are. Raises: OperatorError."""
+    if not configured.cluster.namespace:
+        return None
+    from webhook import installation
+
+    return await installation.connect(configured.cluster)
+
+
+async def _go_on(work: Work) -> None:
+    """`work`, which is to last, is begun again should it ever fail: what it keeps up to date would stand still."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("%s failed, and is begun again", getattr(work, "__qualname__", work))
+        await asyncio.sleep(WORK_PAUSE)
+
+
+async def _settle_when_ready(parts: Parts) -> None:
+    """Policies that come from a cluster are read while it serves already."""
+    if parts.installation is not None:
+        while parts.life.problems():  # noqa: ASYNC110 - made of many states, none of which tells
+            await asyncio.sleep(READY_PAUSE)
+        _settle_memory()
 
 
 def _settle_memory() -> None:
@@ -250,106 +183,6 @@ def _stop_or_exit(stop: asyncio.Event) -> None:
     if stop.is_set():
         os._exit(1)  # asked twice: what is in flight is given up
     stop.set()
-
-
-async def _warm_when_needed(parts: Parts) -> None:
-    """Once a policy needs a worker, or AWS Signer, it is made ready before the first evidence is found."""
-    todo = [(_needs_worker, _warm_workers), (_needs_signer, _warm_aws)]
-    while True:
-        for needs, warm in tuple(todo):
-            if needs(parts.source.current):
-                todo.remove((needs, warm))
-                await warm(parts)
-        if not todo:
-            return
-        await asyncio.sleep(parts.settings.policy.reload_interval)
-
-
-async def _warm_workers(parts: Parts) -> None:
-    parts.workers.warm()
-
-
-async def _warm_aws(parts: Parts) -> None:
-    with contextlib.suppress(AWSError):  # which is for whoever asks in earnest
-        await parts.outside.aws.partition_of("")
-
-
-def _at_hand(trust: TrustSource, keys: KeySource) -> Trust:
-    fetched = keys.current
-    return replace(trust.current, keys=fetched.keys, key_problems=fetched.key_problems)
-
-
-def _have_at_hand(policies: PolicySet, trust: TrustSource, keys: KeySource) -> None:
-    """What `policies` name was looked for, before they are in force."""
-    trust.use(_roots_of(policies))
-    keys.use(signer.material for signer in _signers(policies) if isinstance(signer.material, KMSKey))
-
-
-def _sns(configured: Settings, outside: Outside, metrics: Metrics) -> SNSSink | None:
-    topic = configured.aws.sns_topic
-    return SNSSink(topic=topic, aws=outside.aws, dropped=metrics.dropped) if topic else None
-
-
-def _needs_worker(policies: PolicySet) -> bool:
-    return any(
-        any(signer.kind is not SignerKind.KEY for signer in policy.signers)
-        or any(rule.attestations for rule in policy.rules)
-        for policy in policies.policies
-    )
-
-
-def _needs_signer(policies: PolicySet) -> bool:
-    return any(signer.kind is SignerKind.PROFILE for signer in _signers(policies))
-
-
-def _roots_of(policies: PolicySet) -> tuple[RootSource, ...]:
-    """The roots that are needed. A key for which no log is demanded makes do with the one that is shipped."""
-    return tuple(
-        signer.trust_root
-        for signer in _signers(policies)
-        if signer.trust_root is not None
-        and (signer.kind is SignerKind.KEYLESS or signer.require_log or signer.trust_root != PUBLIC_GOOD)
-    )
-
-
-def _signers(policies: PolicySet) -> Iterator[Signer]:
-    return (signer for policy in policies.policies for signer in policy.signers)
-
-
-def _hosts(configured: Settings) -> frozenset[str]:
-    return frozenset(reference.matching_host(entry.host) for entry in configured.registry.hosts)
-
-
-def _labels(configured: Settings) -> Mapping[str, str]:
-    return {entry.endpoint or entry.host: entry.host for entry in configured.registry.hosts}
-
-
-def _problems(source: DirectorySource, certificate: ServingCertificate) -> Mapping[str, str]:
-    """Why reviews should not be sent here now."""
-    problems = {}
-    policies = source.current
-    if policies.searched in policies.broken:
-        problems["policies"] = f"{policies.searched}: {policies.problems.get(policies.searched, 'not read')}"
-    if certificate.not_after <= datetime.now(UTC):
-        problems["certificate"] = f"expired at {certificate.not_after.isoformat()}"
-    return problems
-
-
-def _notes(
-    source: DirectorySource, certificate: ServingCertificate, trust: TrustSource, keys: KeySource
-) -> Mapping[str, str]:
-    policies = source.current
-    notes = {
-        "policies": str(len(policies.policies)),
-        "policy-revision": policies.revision,
-        "certificate-expires": certificate.not_after.isoformat(),
-    }
-    notes |= {f"policy-file {name}": problem for name, problem in policies.problems.items()}
-    if certificate.problem:
-        notes["certificate"] = certificate.problem
-    now = datetime.now(UTC)
-    notes |= {f"trust-root {state.source.key}": state.describe(now) for state in trust.states}
-    return notes | {f"key {state.place}": state.describe(now) for state in keys.states}
 
 
 class _Parser(argparse.ArgumentParser):

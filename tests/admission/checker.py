@@ -5,12 +5,16 @@ spec: Kubernetes admission.k8s.io/v1; dynamic admission control, response; apima
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from dataclasses import dataclass
 from typing import Any
 
 ANNOTATION_KEY = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
+IMAGE_POINTER = re.compile(
+    r"/spec/((containers|initContainers|ephemeralContainers)/[0-9]+/image|volumes/[0-9]+/image/reference)"
+)
 RESPONSE_FIELDS = {"uid", "allowed", "status", "warnings", "auditAnnotations"}
 REASON_OF_CODE = {
     400: "Invalid",
@@ -50,6 +54,20 @@ def check(body: bytes, *, uid: str, status: int = 200, content_type: str = "appl
     _check_annotations(annotations)
     code, reason, message, retry_after = _check_status(response.get("status"))
     return Answer(response["allowed"], code, reason, message, warnings, annotations, retry_after)
+
+
+def check_mutation(body: bytes, *, uid: str) -> tuple[Answer, list[dict[str, str]]]:
+    """The same of a mutating webhook that only ever replaces images, and its patch (RFC 6902)."""
+    review = json.loads(body)
+    kind, patch = review["response"].pop("patchType", None), review["response"].pop("patch", None)
+    assert (kind, patch) == (None, None) or (kind == "JSONPatch" and patch), "both, or neither"
+    operations: list[dict[str, str]] = json.loads(base64.b64decode(patch, validate=True)) if patch else []
+    for operation in operations:
+        assert set(operation) == {"op", "path", "value"}
+        assert operation["op"] == "replace"
+        assert IMAGE_POINTER.fullmatch(operation["path"])
+    assert len({operation["path"] for operation in operations}) == len(operations)
+    return check(json.dumps(review).encode(), uid=uid), operations
 
 
 def _check_status(status: dict[str, Any] | None) -> tuple[int, str, str, int | None]:

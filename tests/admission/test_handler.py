@@ -10,11 +10,13 @@ from datetime import UTC, datetime
 import pytest
 
 from webhook import settings
-from webhook.admission.handler import Handler, time_for_review
+from webhook.admission.handler import Handler
 from webhook.admission.places import Places
+from webhook.admission.turns import time_for_review
 from webhook.errors import Code, InconclusiveError
 from webhook.kube.workload import Image, Request
 from webhook.oci import reference
+from webhook.oci.authn import PrivateCredentials
 from webhook.policy.decision import ImageDecision, Paths, Result
 from webhook.policy.model import PolicySet
 from webhook.trust.root import Trust
@@ -33,7 +35,14 @@ class GatedVerifier(Verifier):
         self.most = 0
 
     def begin(
-        self, text: str, *, paths: Paths, namespace: str, policies: PolicySet, now: datetime
+        self,
+        text: str,
+        *,
+        paths: Paths,
+        namespace: str,
+        policies: PolicySet,
+        now: datetime,
+        credentials: PrivateCredentials | None = None,
     ) -> ImageDecision | Pending:
         self.begun.append((text, paths, policies, now))
         parsed = reference.parse(text)

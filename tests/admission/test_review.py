@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from tests.admission import checker
 from tests.web.serving import pod_of, review
-from webhook.admission.review import ObjectError, parse, respond, respond_refusal, respond_skip
+from webhook.admission.review import ObjectError, parse, read, respond, respond_refusal, respond_skip
 from webhook.audit import record
 from webhook.errors import Code, InconclusiveError, MalformedError
-from webhook.kube.workload import Request
+from webhook.kube.workload import Owner, Request
 from webhook.policy import decide
 from webhook.policy.decision import ImageDecision, Result
 
@@ -45,6 +45,52 @@ def test_a_request_is_read_whole() -> None:
     ]
     assert not request.mirror
     assert not request.unexpected
+
+
+OWNER = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "shop-5d", "uid": "u-9", "controller": True}
+
+
+def test_what_the_object_claims_of_itself_is_told_and_exempts_from_nothing() -> None:
+    request = parsed(review(object=pod_of("nginx", uid="u-7", ownerReferences=[{**OWNER, "controller": False}, OWNER])))
+    assert request.owner == Owner("apps/v1", "ReplicaSet", "shop-5d", "u-9")
+    assert (request.api_version, request.object_uid) == ("v1", "u-7")
+    assert request.groups == {"system:authenticated"}
+    assert [found.text for found in request.images] == ["nginx"]
+
+
+CLAIMS: dict[str, Any] = {
+    "none": [],
+    "null": None,
+    "a-mapping": OWNER,
+    "text": "ReplicaSet/shop",
+    "no-controller": [{**OWNER, "controller": False}],
+    "controller-a-word": [{**OWNER, "controller": "true"}],
+    "a-number": [{**OWNER, "uid": 7}],
+    "no-name": [{name: value for name, value in OWNER.items() if name != "name"}],
+    "empty": [{**OWNER, "kind": ""}],
+    "too-long": [{**OWNER, "name": "a" * 318}],
+    "behind-a-thousand": [{**OWNER, "controller": False}] * 1000 + [OWNER],
+}
+
+
+@pytest.mark.parametrize("owners", CLAIMS.values(), ids=CLAIMS)
+def test_an_owner_that_is_not_plain_is_none(owners: object) -> None:
+    request = parsed(review(object=pod_of("nginx", ownerReferences=owners, uid=["u"], generateName={})))
+    assert (request.owner, request.object_uid, request.generate_name) == (None, "", "")
+    assert [found.text for found in request.images] == ["nginx"]
+
+
+def test_claims_are_bounded() -> None:
+    pod = pod_of("nginx", uid="u" * 10_000, generateName="g" * 10_000) | {"apiVersion": "v" * 10_000}
+    request = parsed(review(object=pod))
+    assert [len(text) for text in (request.object_uid, request.generate_name, request.api_version)] == [128, 253, 317]
+
+
+def test_a_review_of_any_resource_is_read_with_its_objects() -> None:
+    document = review(object={"kind": "ConfigMap"}, oldObject=[7], operation="DELETE")
+    read_ = read(json.dumps(document).encode())
+    assert (read_.request.operation, read_.obj, read_.old_object) == ("DELETE", {"kind": "ConfigMap"}, [7])
+    assert (read_.request.images, read_.request.unexpected) == ((), False)
 
 
 def test_the_namespace_is_the_requests_and_not_the_objects() -> None:

@@ -117,6 +117,7 @@ def test_a_record_says_who_asked_what_and_why_it_was_decided_so() -> None:
     assert found == {
         "time": "2026-11-21T13:00:00.005+00:00",
         "event": "review",
+        "webhook": "pods",
         "uid": "u-1",
         "decision": "deny",
         "status": 403,

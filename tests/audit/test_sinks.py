@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
+from tests.audit.test_record import POLICY
 from webhook.audit.record import Entry
 from webhook.audit.sinks import Metrics
 from webhook.errors import Code
 from webhook.kube.workload import Request
 from webhook.policy.decision import ImageDecision, Result, ReviewDecision
-from webhook.policy.model import PolicySet
+from webhook.policy.model import Mode, PolicySet
 from webhook.trust.root import PUBLIC_GOOD, RootKind, RootSource
 from webhook.trust.sources import State
 
@@ -49,7 +52,7 @@ def test_a_review_is_counted_by_what_became_of_it(metrics: Metrics) -> None:
 
 def test_what_a_caller_invents_is_counted_as_other(metrics: Metrics) -> None:
     metrics.review(Entry(AT, 0, request(operation="EVIL", resource="evil"), "deny", 400))
-    labels = {"webhook": "other", "operation": "other", "decision": "deny"}
+    labels = {"webhook": "pods", "operation": "other", "decision": "deny"}
     assert value(metrics, "admission_requests_total", **labels) == 1
     assert b"evil" not in metrics.expose().lower()
 
@@ -104,6 +107,40 @@ def test_trust_roots_are_told_with_few_labels(metrics: Metrics) -> None:
     metrics.trust_refresh("tuf https://1", "success")
     assert value(metrics, "trust_refresh_total", root="tuf https://1", result="success") == 1
     assert value(metrics, "trust_refresh_total", root="other", result="failure") == 36
+
+
+def test_how_we_stand_with_the_cluster_is_told(metrics: Metrics) -> None:
+    warning = replace(POLICY, mode=Mode.WARN)
+    current = PolicySet((warning,), "rev", "here")
+    fails_open: bool | None = True
+    unheard = float("inf")
+    metrics.watch_cluster(
+        policies=lambda: current,
+        unheard={"policies": lambda: unheard, "registration": lambda: 3.0},
+        fails_open=lambda: fails_open,
+        authority_expiry=lambda: 1234.0,
+    )
+    assert value(metrics, "kube_staleness_seconds", watch="policies") == unheard
+    assert value(metrics, "kube_staleness_seconds", watch="registration") == 3
+    assert value(metrics, "policy_last_sync_timestamp_seconds") == 0
+    assert value(metrics, "tls_authority_expiry_timestamp_seconds") == 1234
+    assert value(metrics, "enforcement_fail_open") == 0
+    for current, fails_open, told in (  # noqa: B007 - which the metrics read
+        (PolicySet((POLICY,), "rev", "here"), True, 1),
+        (PolicySet((replace(warning, enforce_in=("shop",)),), "rev", "here"), True, 1),
+        (PolicySet((POLICY,), "rev", "here"), False, 0),
+        (PolicySet((POLICY,), "rev", "here"), None, None),
+    ):
+        assert value(metrics, "enforcement_fail_open") == told
+    unheard = 10.0
+    assert value(metrics, "policy_last_sync_timestamp_seconds") == pytest.approx(time.time() - 10, abs=5)
+
+
+def test_events_are_counted(metrics: Metrics) -> None:
+    metrics.events_emitted(2)
+    metrics.events_dropped(3)
+    assert value(metrics, "events_emitted_total") == 2
+    assert value(metrics, "events_dropped_total") == 3
 
 
 def test_losses_and_builds_are_told(metrics: Metrics) -> None:

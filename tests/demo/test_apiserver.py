@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from webhook import settings
 from webhook.demo import apiserver, registry
 from webhook.demo.apiserver import Answer, APIServer
-from webhook.tls import ServingCertificate
+from webhook.tls.certificate import ServingCertificate
 from webhook.web import server
 
 Body = Callable[[str], bytes]

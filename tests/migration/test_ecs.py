@@ -52,8 +52,8 @@ async def ours(content: bytes, *, signed_with: Sequence[signing.SigningKey]) -> 
 
 async def decide(cluster: Cluster, content: bytes, reference: str) -> Result:
     key = kms.parse(f"awskms:///{ALIAS}")
-    keys = {key: material.parse_public_key(RELEASE.public_pem)}
-    cluster.verifier.trust = lambda: Trust(TRUST.roots, keys=keys)
+    public = material.parse_public_key(RELEASE.public_pem)
+    cluster.verifier.trust = lambda: Trust(TRUST.roots, keys={key: public})
     policies = PolicySet(document.parse(content, origin="p", now=NOW), "revision", "p")
     return (await cluster.judge(reference, policies)).result
 

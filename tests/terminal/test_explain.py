@@ -13,6 +13,7 @@ from webhook.trust.material import parse_public_key
 FINGERPRINT = parse_public_key(TRUSTED.public_pem).fingerprint
 DIGEST = "sha256:" + "ab" * 32
 KMS = "awskms:///arn:aws:kms:us-west-2:111122223333:alias/image-signing"
+SECRET = "secret: {name: release}, padding: pss"
 CLOCK = {"trustStore": "clock", "verify": "afterCertExpiry"}
 RULES = """
     - images: [ghcr.io/acme]
@@ -213,7 +214,7 @@ def notarized(tmp_path: Path) -> Path:
             {"name": "any", "subjects": None, "unsafeAnySubject": True},
         )
         + ACME_AND_CLOCK
-        + f"  trustedKeys: [{{name: kms, kms: '{KMS}', hash: sha384, requireLog: true}}]\n"
+        + f"  trustedKeys: [{{name: kms, kms: '{KMS}', hash: sha384, requireLog: true}}, {{name: stored, {SECRET}}}]\n"
     )
     path.write_text(head() + more)
     return path
@@ -224,6 +225,7 @@ def test_who_signs_for_the_notary_project_is_told(commands: Commands, notarized:
     lines = [line.strip() for line in told.out.splitlines()]
     assert lines[5:-2] == [
         f"kms      {KMS}, sha384, logged in public-good (built-in; demands log, SCT)",
+        "stored   secret release/cosign.pub, pss",
         f"ecr      {ARN}, trust store aws-signer",
         f"lax      {VERSION}, trust store aws-signer; not checked: revocation",
         (
@@ -237,9 +239,11 @@ def test_who_signs_for_the_notary_project_is_told(commands: Commands, notarized:
 
 def test_json_says_which_checks_refuse(commands: Commands, notarized: Path) -> None:
     told = commands.run("policy", "explain", "ghcr.io/acme/api", "-p", notarized, "-o", "json")
-    key, _, lax, acme, _, _ = json.loads(told.out)["policies"][0]["signers"]
+    key, stored, _, lax, acme, _, _ = json.loads(told.out)["policies"][0]["signers"]
     assert (key["kind"], key["identity"], key["fingerprint"], key["checks"]) == ("key", KMS, None, {})
     assert (key["requires"]["log"], key["requires"]["sct"]) == (True, False)
+    assert (stored["kind"], stored["identity"]) == ("key", "secret release/cosign.pub")
+    assert stored["requires"] == {"log": False, "sct": False, "timestamp": False}
     assert (lax["kind"], lax["identity"], lax["trust_stores"]) == ("profile", VERSION, ["signingAuthority:aws-signer"])
     assert (lax["trust_root"], lax["checks"]["revocation"], lax["checks"]["expiry"]) == (None, "skip", "enforce")
     assert acme["kind"] == "certificate"

@@ -99,7 +99,7 @@ async def test_what_would_be_denied_is_told_by_image_with_its_owners(
     (about_tampered,) = (block for block in blocks if tampered in block)
     assert "subject_mismatch" in about_tampered
     assert f"in {namespace}: CronJob/at-night" in about_tampered
-    assert f"denied: {signed}" not in told.out
+    assert f"denied: {signed} " not in told.out
     assert told.last == "3 images of 1 pods and 2 templates in 1 namespaces: 1 admitted, 2 denied"
 
 

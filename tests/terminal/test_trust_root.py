@@ -93,6 +93,15 @@ def test_a_root_that_is_not_at_hand_is_said(commands: Commands, tmp_path: Path) 
     assert "corp  not at hand; there is no file corp.json" in told.out
 
 
+def test_a_root_in_a_cluster_is_not_at_hand(commands: Commands, tmp_path: Path) -> None:
+    text = policy().replace("      publicKey: |", "      trustRoot: corp\n      publicKey: |")
+    text += "  trustRoots:\n    - name: corp\n      configMap: {name: roots, key: corp.json}\n"
+    (tmp_path / "policy.yaml").write_text(text)
+    told = commands.run("trust-root", "show", "--policy", tmp_path / "policy.yaml")
+    assert told.code == 1
+    assert "corp  in the ConfigMap roots, which only a server in its cluster reads" in told.out
+
+
 def test_update_writes_what_the_repository_vouches_for(
     commands: Commands, repository: TUFRepository, url: str, tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.admission import checker
-from webhook import runtime, settings
+from webhook import composition, runtime, settings
 from webhook.settings import Settings
 
 EXEMPT = "registry.k8s.io/pause:3.10"
@@ -92,7 +92,7 @@ async def serving(
     policy = replace(configured.policy, directory=folder / "policies")
     configured = replace(configured, server=server, policy=policy)
     with (folder / "audit.jsonl").open("wb") as audit:
-        service = runtime.Service(runtime.build(configured, audit_descriptor=audit.fileno()))
+        service = runtime.Service(composition.build(configured, audit_descriptor=audit.fileno()))
         stop, ready = asyncio.Event(), asyncio.Event()
         running = asyncio.create_task(service.run(stop, ready=ready.set))
         running.add_done_callback(lambda _: ready.set())

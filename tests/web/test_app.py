@@ -21,12 +21,14 @@ from tests.web.serving import EXEMPT, UNEXEMPT, Serving, listed, pod_of, review,
 from webhook import settings
 from webhook.admission.handler import Handler
 from webhook.admission.places import Places
+from webhook.admission.pods import Pods
 from webhook.audit.sinks import Metrics
 from webhook.audit.trail import Trail
 from webhook.policy.model import PolicySet
 from webhook.settings import Settings
 from webhook.verification import Verifier
-from webhook.web.app import LARGE_BODIES, Admission, Life, Validate
+from webhook.web.app import Admission
+from webhook.web.entrance import LARGE_BODIES, Entrance, Life
 
 HEX = "0123456789abcdef" * 4
 NODE_USER = {"username": "system:node:worker", "groups": ["system:nodes", "system:authenticated"]}
@@ -92,7 +94,7 @@ async def test_what_is_no_review_is_a_bad_request(webhook: Serving, body: bytes)
 WRONG_REQUESTS: dict[str, tuple[str, str, dict[str, str], int, str]] = {
     "get": ("GET", "/validate", {}, 405, "method_not_allowed"),
     "put": ("PUT", "/validate", {"content-type": "application/json"}, 405, "method_not_allowed"),
-    "another-path": ("POST", "/mutate", {"content-type": "application/json"}, 404, "not_found"),
+    "another-path": ("POST", "/convert", {"content-type": "application/json"}, 404, "not_found"),
     "root": ("GET", "/", {}, 404, "not_found"),
     "below": ("POST", "/validate/x", {"content-type": "application/json"}, 404, "not_found"),
     "slash": ("POST", "/validate/", {"content-type": "application/json"}, 404, "not_found"),
@@ -493,18 +495,22 @@ def failing(*, fails_open: bool) -> httpx.AsyncClient:
     def policies() -> PolicySet:
         raise RuntimeError("a secret detail")
 
-    limits = settings.Admission(fails_open=fails_open)
+    limits = settings.Admission()
     places = Places(places=1, listed=frozenset())
     metrics = Metrics(hosts={}, version="0")
     verifier = Verifier.__new__(Verifier)  # never reached
-    validate = Validate(
-        handler=Handler(policies=policies, verifier=verifier, places=places, limits=limits),
+    handler = Handler(policies=policies, verifier=verifier, places=places, limits=limits)
+    validate = Entrance(
+        webhook="pods",
+        reviewer=Pods(handler=handler, references_max=limits.references_max),
         trail=Trail((), dropped=metrics.dropped),
         metrics=metrics,
-        limits=limits,
         life=Life(problems=dict, notes=dict),
+        large=asyncio.Semaphore(LARGE_BODIES),
+        body_max_bytes=limits.body_max_bytes,
+        fails_open=lambda: fails_open,
     )
-    transport = httpx.ASGITransport(Admission(validate))
+    transport = httpx.ASGITransport(Admission({"/validate": validate}))
     return httpx.AsyncClient(transport=transport, base_url="https://test", headers={"content-type": "application/json"})
 
 

@@ -1,40 +1,25 @@
 """One review, one deadline: every distinct image once, under one snapshot of the policies and one reading of the clock.
 
-The deadline leaves a margin in which an answer of ours still reaches the API server; what could not be examined by
-then is decided like any other outage. Images that need no network are settled at once, the others wait for a place.
-Nothing here judges: `verification` decides an image, `policy.decide` the review.
-spec: Kubernetes dynamic admission control, timeouts.
+What could not be examined by the deadline is decided like any other outage. Images that need no network are settled
+at once, the others in their turn (`turns`). Nothing here judges: `verification` decides an image, `policy.decide` the
+review.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 from webhook import settings
 from webhook.admission.places import Places
+from webhook.admission.turns import Times, Turns, times_of
 from webhook.errors import Code, InconclusiveError, MalformedError
 from webhook.kube.workload import Image, Request
-from webhook.oci import reference
+from webhook.oci.authn import PrivateCredentials
 from webhook.policy import decide
 from webhook.policy.decision import ImageDecision, Paths, ReviewDecision
 from webhook.policy.model import PolicySet
 from webhook.verification import Pending, Verifier
-
-LONGEST = 29.0  # seconds: an API server waits for 30 at most
-MARGIN = 1.0  # seconds, or a fifth of the time where that is less
-BEGIN_BEFORE = 1.0  # seconds, or a quarter of the time: who begins later would blame a registry for our own queue
-
-
-@dataclass(frozen=True, slots=True)
-class _Time:
-    """In the event loop's time: when the last image may be begun, and when all of them end."""
-
-    latest: float
-    end: float
 
 
 class Handler:
@@ -46,10 +31,14 @@ class Handler:
         places: Places,
         limits: settings.Admission,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        refuse: Callable[[Request, Pending], ImageDecision | None] = lambda request, image: None,
+        lend: Callable[[Request], PrivateCredentials | None] = lambda request: None,
     ) -> None:
-        self._policies, self._verifier, self._places = policies, verifier, places
+        """`refuse` says of which images no registry needs to be asked, whatever is attached to them; `lend` has the
+        credentials by which the images of a request are pulled."""
+        self._policies, self._verifier, self._refuse, self._lend = policies, verifier, refuse, lend
+        self._turns = Turns(places=places, queue_max=limits.queue_max)
         self._limits, self._clock = limits, clock
-        self._waiting: Counter[str] = Counter()  # reviews that wait for their first place, by namespace
 
     async def review(
         self,
@@ -63,107 +52,53 @@ class Handler:
         `timeout` is what the API server said, in seconds; `arrived` when its request began, in the event loop's time.
         Raises: InconclusiveError (`overloaded`), when too many reviews wait already and nothing was begun.
         """
-        started = asyncio.get_running_loop().time() if arrived is None else arrived
-        seconds = time_for_review(timeout, self._limits.timeout)
-        end = started + seconds
-        times = _Time(end - min(BEGIN_BEFORE, seconds / 4), end)
-        policies, now = self._policies(), self._clock()
-        images = [decide.unchanged_image(text, paths) for text, paths in _by_text(request.unchanged)]
+        times = times_of(timeout, self._limits.timeout, arrived=arrived)
+        policies, now = self._policies().within(request.namespace), self._clock()
+        images = [decide.unchanged_image(text, paths) for text, paths in by_text(request.unchanged)]
         if len(request.images) > self._limits.references_max:
             images.append(_too_many(self._limits.references_max))
             return decide.decide_review(images, revision=policies.revision)
+        own = self._lend(request)
         begun = [
-            self._verifier.begin(text, paths=paths, namespace=request.namespace, policies=policies, now=now)
-            for text, paths in _by_text(request.images)
+            self._begin(request, text, paths, policies=policies, now=now, credentials=own)
+            for text, paths in by_text(request.images)
         ]
         pending = [image for image in begun if isinstance(image, Pending)]
-        examined = iter(await self._examine_all(pending, times) if pending else ())
+        examined = iter(await self._examine(pending, times) if pending else ())
         images += [next(examined) if isinstance(image, Pending) else image for image in begun]
         return decide.decide_review(images, revision=policies.revision)
 
-    async def _examine_all(self, pending: list[Pending], times: _Time) -> list[ImageDecision]:
-        first = pending[0]
-        held = self._take(first, times) or await self._wait_in_queue(first, times)
-        if len(pending) == 1:
-            return [await self._examine(first, times, held=held)]
-        decisions: dict[int, ImageDecision] = {}
-        rest = iter(enumerate(pending[1:], start=1))
-        # One review has one namespace, and can use no more places than that may hold.
-        helpers = min(len(pending), self._places.per_namespace) - 1
-        async with asyncio.TaskGroup() as group:
-            for _ in range(helpers):
-                group.create_task(self._work(rest, decisions, times))
-            decisions[0] = await self._examine(first, times, held=held)
-            await self._work(rest, decisions, times)
-        return [decisions[index] for index in range(len(pending))]
+    def _begin(
+        self,
+        request: Request,
+        text: str,
+        paths: Paths,
+        *,
+        policies: PolicySet,
+        now: datetime,
+        credentials: PrivateCredentials | None,
+    ) -> ImageDecision | Pending:
+        begun = self._verifier.begin(
+            text, paths=paths, namespace=request.namespace, policies=policies, now=now, credentials=credentials
+        )
+        refused = self._refuse(request, begun) if isinstance(begun, Pending) else None
+        return refused or begun
 
-    async def _work(
-        self, images: Iterator[tuple[int, Pending]], decisions: dict[int, ImageDecision], times: _Time
-    ) -> None:
-        for index, image in images:
-            held = self._take(image, times) or await self._wait(image, times)
-            decisions[index] = await self._examine(image, times, held=held)
+    async def _examine(self, pending: list[Pending], times: Times) -> list[ImageDecision]:
+        return await self._turns.each(
+            pending,
+            times,
+            work=lambda image: self._verifier.finish(image, deadline=times.end),
+            late=self._give_up,
+        )
 
-    async def _examine(self, image: Pending, times: _Time, *, held: bool) -> ImageDecision:
-        """The decision on `image`; without a place nobody asked its registry, which is no outage of the registry's."""
-        if not held:
-            busy = InconclusiveError(Code.OVERLOADED, "no place to examine it was free in time")
-            return self._verifier.give_up(image, busy)
-        try:
-            return await self._verifier.finish(image, deadline=times.end)
-        finally:
-            self._places.release(image.namespace, _host(image))
-
-    def _take(self, image: Pending, times: _Time) -> bool:
-        return not _is_late(times) and self._places.take(image.namespace, _host(image))
-
-    async def _wait_in_queue(self, image: Pending, times: _Time) -> bool:
-        self._check_queue(image.namespace)
-        self._waiting[image.namespace] += 1
-        try:
-            return await self._wait(image, times)
-        finally:
-            self._waiting[image.namespace] -= 1
-            if not self._waiting[image.namespace]:
-                del self._waiting[image.namespace]
-
-    def _check_queue(self, namespace: str) -> None:
-        """A namespace may fill the queue alone, and does not keep out another that waits with less than its share.
-
-        Raises: InconclusiveError, `overloaded`.
-        """
-        own, limit = self._waiting[namespace], self._limits.queue_max
-        sharing = len(self._waiting) + (not own)
-        if self._waiting.total() >= limit and own >= limit // sharing:
-            raise InconclusiveError(Code.OVERLOADED, f"{self._waiting.total()} reviews wait already")
-
-    async def _wait(self, image: Pending, times: _Time) -> bool:
-        """Whether a place is held; false when it came too late to begin."""
-        if _is_late(times):
-            return False
-        try:
-            async with asyncio.timeout_at(times.latest):
-                await self._places.wait(image.namespace, _host(image))
-        except TimeoutError:
-            return False
-        return True
+    def _give_up(self, image: Pending) -> ImageDecision:
+        # Nobody asked its registry, which is no outage of the registry's.
+        busy = InconclusiveError(Code.OVERLOADED, "no place to examine it was free in time")
+        return self._verifier.give_up(image, busy)
 
 
-def time_for_review(asked: float | None, configured: float) -> float:
-    """Seconds from a review's arrival until its answer must be made."""
-    allowed = min(configured, LONGEST) if asked is None else min(asked, configured, LONGEST)
-    return allowed - min(MARGIN, allowed / 5)
-
-
-def _is_late(times: _Time) -> bool:
-    return asyncio.get_running_loop().time() >= times.latest
-
-
-def _host(image: Pending) -> str:
-    return reference.matching_host(image.reference.repository.host)
-
-
-def _by_text(images: Iterable[Image]) -> Iterable[tuple[str, Paths]]:
+def by_text(images: Iterable[Image]) -> Iterable[tuple[str, Paths]]:
     """Each distinct text once, in the object's order, with all places at which it stands."""
     places: dict[str, list[tuple[str, str]]] = {}
     for image in images:

@@ -38,14 +38,14 @@ def denials(record: Record) -> Iterator[Denial]:
     """Those of a review that was not allowed; none of a dry run, for which nothing was to run."""
     if record.get("event") != "review" or record.get("decision") not in REFUSING or record.get("dry_run"):
         return
-    refused = [image for image in _list(record.get("images")) if image.get("result") in ("denied", "error")]
+    refused = [image for image in records_in(record.get("images")) if image.get("result") in ("denied", "error")]
     for image in refused[:IMAGES_MAX] or [{}]:  # the review itself, where no image was looked at
         yield _denial(record, image, more=max(0, len(refused) - IMAGES_MAX))
 
 
 def _denial(record: Record, image: Record, *, more: int) -> Denial:
     code = str(image.get("code") or record.get("code") or "")
-    policies = [shown for shown in _list(image.get("policies")) if _refuses(shown)]
+    policies = [shown for shown in records_in(image.get("policies")) if refuses(shown)]
     names = [str(policy.get("policy")) for policy in policies]
     what = str(image.get("reference") or f"{record.get('kind')} {record.get('name')}")
     namespace = str(record.get("namespace"))
@@ -68,8 +68,8 @@ def _denial(record: Record, image: Record, *, more: int) -> Denial:
     return Denial(hashlib.sha256("\n".join(parts).encode()).hexdigest(), headline, content)
 
 
-def _refuses(policy: Record) -> bool:
-    """As `PolicyDecision.refuses` has it."""
+def refuses(policy: Record) -> bool:
+    """Whether the image may not run because of this policy alone: as `PolicyDecision.refuses` has it."""
     refused = policy.get("result") in ("denied", "error") and policy.get("mode") == "enforce"
     return refused or bool(policy.get("tampered") or policy.get("blocked"))
 
@@ -78,7 +78,8 @@ def _policy(shown: Record) -> Record:
     return {name: shown.get(name, "") for name in ("policy", "revision", "rule", "code", "wants", "detail")}
 
 
-def _list(value: object) -> list[Record]:
+def records_in(value: object) -> list[Record]:
+    """The records in a list of them; none where there is none."""
     return [item for item in _items(value) if isinstance(item, dict)]
 
 

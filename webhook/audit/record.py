@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from webhook.evidence.model import Outcome, Proof, Verdict
-from webhook.kube.workload import Request
+from webhook.kube.workload import Owner, Request
 from webhook.policy.decision import AttestationLine, ImageDecision, PolicyDecision, Result, ReviewDecision
 
 TEXT_MAX_CHARS = 200
+NAME_MAX_CHARS = 253  # of an object: RFC 1123, subdomain
+OWNER_MAX_CHARS = 317  # an `apiVersion` is a name, a slash and a label
 OUTCOMES_MAX = 20  # of one policy and image
 OUTCOMES_OF_REVIEW_MAX = 400  # shared by the images of one review, each of which may show one at least
 PLACES_MAX = 20
@@ -30,7 +32,8 @@ Record = Mapping[str, object]
 class Entry:
     """One answered review. `decision` is `None` where no image was looked at: then `word` and `detail` say why.
 
-    `word` is `allow`, `warn`, `deny`, `error` or `skip`; `duration` is in seconds; `status` is that of the answer.
+    `word` is `allow`, `warn`, `deny`, `error` or `skip`; `duration` is in seconds; `status` is that of the answer;
+    `webhook` is the entry that was asked: `pods`, `workloads`, `policies`, `pin`.
     """
 
     at: datetime
@@ -41,6 +44,7 @@ class Entry:
     decision: ReviewDecision | None = None
     code: str | None = None
     detail: str = ""
+    webhook: str = "pods"
 
 
 def word_of(decision: ReviewDecision) -> str:
@@ -59,6 +63,7 @@ def compose(entry: Entry) -> Record:
     record: dict[str, object] = {
         "time": entry.at.isoformat(timespec="milliseconds"),
         "event": "review",
+        "webhook": entry.webhook,
         "uid": request.uid,
         "decision": entry.word,
         "status": entry.status,
@@ -67,13 +72,18 @@ def compose(entry: Entry) -> Record:
         "resource": clean(request.resource),
         "subresource": clean(request.subresource),
         "kind": clean(request.kind),
-        "namespace": clean(request.namespace),
-        "name": clean(request.name or request.generate_name),
+        "namespace": clean(request.namespace, NAME_MAX_CHARS),
+        "name": clean(request.name or request.generate_name, NAME_MAX_CHARS),
         "user": clean(request.user),
         "caller": "unauthenticated",  # no client certificate was asked for: whoever reaches the port may have sent this
         "dry_run": request.dry_run,
         "duration_ms": round(entry.duration * 1000, 3),
     }
+    for field, text in (("api_version", request.api_version), ("object_uid", request.object_uid)):
+        if text:
+            record[field] = clean(text, OWNER_MAX_CHARS)
+    if request.owner is not None:
+        record["owner"] = _owner(request.owner)
     if entry.code is not None:
         record["code"] = entry.code
     if entry.detail:
@@ -86,11 +96,16 @@ def compose(entry: Entry) -> Record:
     return record
 
 
-def clean(text: str) -> str:
+def clean(text: str, max_chars: int = TEXT_MAX_CHARS) -> str:
     """`text` as it may stand in a log: printable ASCII, the rest escaped, cut."""
-    if len(text) > TEXT_MAX_CHARS:
-        text = text[: TEXT_MAX_CHARS - 3] + "..."
+    if len(text) > max_chars:
+        text = text[: max_chars - 3] + "..."
     return text if text.isascii() and text.isprintable() else ascii(text)[1:-1]
+
+
+def _owner(owner: Owner) -> Record:
+    texts = {"api_version": owner.api_version, "kind": owner.kind, "name": owner.name, "uid": owner.uid}
+    return {field: clean(text, OWNER_MAX_CHARS) for field, text in texts.items()}
 
 
 def _image(image: ImageDecision, outcomes_max: int) -> Record:

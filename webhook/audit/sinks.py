@@ -10,16 +10,14 @@ from __future__ import annotations
 import os
 import platform
 import select
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from webhook.audit.record import Entry
+from webhook.audit.standing import ROOTS_MAX, ClusterStanding, Standing
 from webhook.policy.model import PolicySet
 from webhook.trust.keys import State as KeyState
-from webhook.trust.root import RootKind
 from webhook.trust.sources import State
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds
@@ -39,7 +37,6 @@ WELL_KNOWN_HOSTS: Mapping[str, str] = {
     "registry.k8s.io": "registry.k8s.io",
 }
 OTHER = "other"
-ROOTS_MAX = 64  # trust roots with series of their own
 
 
 class JsonLog:
@@ -106,6 +103,8 @@ class Metrics:
         )
         self._looks = self._counter("key_refresh", "Looks at keys in KMS.", "result")
         self._dropped = self._counter("audit_dropped", "Audit records that a sink did not keep.", "sink")
+        self._events = self._counter("events_emitted", "Events written, new ones and series brought up to date.")
+        self._events_dropped = self._counter("events_dropped", "What was to be an Event, and is none.")
         build = Gauge("countersign_build_info", "This build.", ("version", "python"), registry=self.registry)
         build.labels(version, platform.python_version()).set(1)
         ProcessCollector(registry=self.registry)
@@ -116,8 +115,7 @@ class Metrics:
         """`entry` is counted: the review, its time, and the verdict on each image."""
         request = entry.request
         operation = request.operation if request.operation in OPERATIONS else OTHER
-        webhook = "pods" if request.resource == "pods" and not request.group else OTHER
-        self._count(self._reviews, webhook, operation, entry.word)
+        self._count(self._reviews, entry.webhook, operation, entry.word)
         self._review_seconds.observe(entry.duration)
         self._stages["total"](entry.duration)
         if request.unexpected:
@@ -148,6 +146,14 @@ class Metrics:
         """`sink` lost so many records. From any thread."""
         self._dropped.labels(sink).inc(records)
 
+    def events_emitted(self, events: int) -> None:
+        """So many Events were written."""
+        self._events.inc(events)
+
+    def events_dropped(self, notices: int) -> None:
+        """So many notices became no Event. From any thread."""
+        self._events_dropped.inc(notices)
+
     def crosschecked(self, result: str) -> None:
         """A second implementation was asked: it `agreed`, `disagreed`, or could `not judge` the bundle."""
         self._count(self._crosschecks, result)
@@ -177,7 +183,19 @@ class Metrics:
         keys: Callable[[], Sequence[KeyState]] = tuple,
     ) -> None:
         """From now on an exposition says what is in force at that moment."""
-        self.registry.register(_Now(policies, certificate_expiry, trust, keys))
+        self.registry.register(Standing(policies, certificate_expiry, trust, keys))
+
+    def watch_cluster(
+        self,
+        *,
+        policies: Callable[[], PolicySet],
+        unheard: Mapping[str, Callable[[], float]],
+        fails_open: Callable[[], bool | None],
+        authority_expiry: Callable[[], float | None],
+    ) -> None:
+        """From now on an exposition says how we stand with the cluster. `unheard` are seconds since the API server was
+        heard of, by what is watched there, `policies` among it; `None` is what is not known, and not told."""
+        self.registry.register(ClusterStanding(policies, unheard, fails_open, authority_expiry))
 
     def expose(self) -> bytes:
         """Everything, in the text format."""
@@ -192,49 +210,3 @@ class Metrics:
         if increment is None:
             increment = self._children[counter, *labels] = (counter.labels(*labels) if labels else counter).inc
         increment()
-
-
-class _Now(Collector):
-    def __init__(
-        self,
-        policies: Callable[[], PolicySet],
-        certificate_expiry: Callable[[], float],
-        trust: Callable[[], Sequence[State]],
-        keys: Callable[[], Sequence[KeyState]],
-    ) -> None:
-        self._policies, self._certificate_expiry, self._trust, self._keys = policies, certificate_expiry, trust, keys
-
-    def collect(self) -> Iterable[Metric]:
-        policies = self._policies()
-        info = GaugeMetricFamily("countersign_policy_info", "The set of policies in force.", labels=("revision",))
-        info.add_metric((policies.revision,), 1)
-        yield info
-        yield GaugeMetricFamily("countersign_policies", "Policies in force.", len(policies.policies))
-        yield GaugeMetricFamily(
-            "countersign_policy_errors", "Policy files whose last version could not be used.", len(policies.problems)
-        )
-        yield GaugeMetricFamily(
-            "countersign_tls_certificate_expiry_timestamp_seconds",
-            "When the serving certificate expires.",
-            self._certificate_expiry(),
-        )
-        states = self._trust()
-        yield GaugeMetricFamily(
-            "countersign_trust_root_problems",
-            "Trust roots that could not be refreshed, read or had at all.",
-            sum(bool(state.problem) for state in states),
-        )
-        yield GaugeMetricFamily(
-            "countersign_key_problems",
-            "Keys in KMS that could not be fetched anew, or had at all.",
-            sum(bool(state.problem) for state in self._keys()),
-        )
-        refreshed = GaugeMetricFamily(
-            "countersign_trust_root_refreshed_timestamp_seconds",
-            "When a TUF repository last vouched for a trust root; 0 where none has yet.",
-            labels=("root",),
-        )
-        for state in states[:ROOTS_MAX]:
-            if state.source.kind is not RootKind.FILE:
-                refreshed.add_metric((state.source.key,), state.at.timestamp() if state.at else 0)
-        yield refreshed

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from webhook import runtime, settings
+from webhook import composition, runtime, settings
 from webhook.demo import apiserver, images, signing
 from webhook.demo.apiserver import Answer, APIServer
 from webhook.demo.images import Case
@@ -155,7 +155,7 @@ async def _registry() -> AsyncIterator[str]:
 async def _server(folder: Path, registry: str) -> AsyncIterator[int]:
     """The real server answers reviews at the port that is yielded."""
     with (folder / AUDIT).open("wb") as audit:
-        service = runtime.Service(runtime.build(_settings(folder, registry), audit_descriptor=audit.fileno()))
+        service = runtime.Service(composition.build(_settings(folder, registry), audit_descriptor=audit.fileno()))
         stop, ready = asyncio.Event(), asyncio.Event()
         running = asyncio.create_task(service.run(stop, ready=ready.set))
         running.add_done_callback(lambda _: ready.set())  # one that fails at start says so where it is awaited

@@ -27,6 +27,7 @@ from webhook.trust.material import PublicKey
 from webhook.trust.notary.levels import Action, Actions, CertificateRule, VerifyTimestamp
 from webhook.trust.notary.profile import SigningProfile
 from webhook.trust.root import RootSource
+from webhook.trust.stored import StoredKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +169,8 @@ def _material(signer: Signer) -> str:
         case PublicKey():
             shown = f"{material.algorithm} sha256:{material.fingerprint}"
             return f"{shown}, logged in {_root(root)}" if signer.require_log and root else shown
-        case KMSKey():
-            shown = ", ".join((material.uri, *(str(option) for option in (material.hash, material.padding) if option)))
+        case KMSKey() | StoredKey():
+            shown = ", ".join((str(material), *(str(option) for option in (material.hash, material.padding) if option)))
             return f"{shown}, logged in {_root(root)}" if signer.require_log and root else shown
         case SigningProfile():
             return "; ".join((f"{material}, trust store {material.store.name}", *_lenient(material.actions)))
@@ -302,7 +303,7 @@ def _stand_document(stand: _Stand) -> Document:
 
 def _signer_document(signer: Signer, decision: PolicyDecision) -> Document:
     material, root = signer.material, signer.trust_root
-    is_key = isinstance(material, PublicKey | KMSKey)
+    is_key = isinstance(material, PublicKey | KMSKey | StoredKey)
     notation = material if isinstance(material, SigningProfile | CertificateRule) else None
     return {
         "name": signer.name,

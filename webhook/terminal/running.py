@@ -13,8 +13,9 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from webhook.errors import CountersignError, OperatorError
-from webhook.kube import workload
+from webhook.kube import extractors, workload
 from webhook.kube.client import Kube, KubeError, Object
+from webhook.kube.workload import Image
 
 # Excluded by every installation of the chart: the webhook is never asked about them
 UNSEEN = ("kube-system", "kube-node-lease", "kube-public")
@@ -108,14 +109,20 @@ def _add(running: Running, resource: _Resource, obj: Object, owner: str) -> None
     namespace = _namespace(obj)
     running.namespaces.add(namespace)
     try:
-        found = workload.images_of(
-            resource.name, "", "CREATE", obj, None, max_images=IMAGES_MAX, group=resource.group
-        ).images
+        found = _images(resource, obj)
     except CountersignError as error:
         running.unreadable.append(f"{owner} of {namespace}: {error.detail}")
         return
     for image in found:
         running.uses.setdefault(image.text, set()).add(Use(namespace, owner, image.path, image.container))
+
+
+def _images(resource: _Resource, obj: Object) -> tuple[Image, ...]:
+    """Raises: CountersignError."""
+    if resource is _PODS:
+        return workload.images_of(resource.name, "", "CREATE", obj, None, max_images=IMAGES_MAX).images
+    extractor = extractors.BUILT_IN[resource.group, resource.name]
+    return extractors.images_of(extractor, "CREATE", obj, None, max_images=IMAGES_MAX).images
 
 
 def _lineage(obj: Object, makers: Mapping[str, tuple[_Resource, Object]]) -> Iterator[str]:

@@ -181,7 +181,9 @@ def _at_hand(named: Mapping[RootSource, Sequence[str]], configured: Settings, no
             if wanted
         )
         at_hand = source.inline or trust.current.roots.get(source.key)
-        shown.append(Shown(source.name, said.get(source.key, f"in policy {', '.join(policies)}"), at_hand, demands))
+        stored = f"in {source.place.entry.holder}, which only a server in its cluster reads" if source.place else ""
+        where = said.get(source.key) or stored or f"in policy {', '.join(policies)}"
+        shown.append(Shown(source.name, where, at_hand, demands))
     return shown
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 from webhook.evidence.collect import Collector
 from webhook.evidence.model import Signer
@@ -54,7 +53,7 @@ async def _at_hand(signers: Iterable[Signer], keys: KeySource, configured: Setti
     roots.use(signer.trust_root for signer in signers if signer.trust_root)
     await roots.refresh(0.0)  # only what is not at hand: TUF repositories of an operator's own
     await asyncio.to_thread(keys.use, [signer.material for signer in signers if isinstance(signer.material, KMSKey)])
-    return replace(roots.current, keys=keys.current.keys, key_problems=keys.current.key_problems)
+    return roots.current | keys.current
 
 
 def _ignore(stage: str, seconds: float) -> None:

@@ -1,234 +1,35 @@
 """The two HTTP applications: admission, which answers reviews, and operations, which answers probes and Prometheus.
 
-`POST /validate` is a bare ASGI callable, for speed; every other path is FastAPI's. An answer with another status than
-200 is no decision: it says in JSON that the request was no review that can be answered, that this process is full, or
-that it failed, without details. Bodies are bounded one by one and all together, since whoever reaches the port may
-send one. What is decided, and how it is worded, is left to `admission`.
-spec: Kubernetes dynamic admission control; RFC 9110.
+Paths on which reviews arrive lead straight to their entrance; every other path is FastAPI's, and answers with JSON.
+What an entrance does with a request is in `entrance`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
-import re
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from http import HTTPStatus
 
 import orjson
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from webhook import settings
-from webhook.admission import review
-from webhook.admission.handler import Handler
-from webhook.admission.review import ObjectError
-from webhook.audit import record
-from webhook.audit.record import Entry
 from webhook.audit.sinks import Metrics
-from webhook.audit.trail import Trail
-from webhook.errors import Code, CountersignError, InconclusiveError, MalformedError
-from webhook.kube import workload
-
-PATH = "/validate"
-LARGE_BYTES = 256 * settings.KIB  # a body above this size takes milliseconds to parse: in a thread
-LARGE_BODIES = 8  # held at once; the others wait with their sockets unread
-BODY_SECONDS = 10.0  # for all of a body to arrive, and for its turn among the large ones
-RETRY_SECONDS = 1  # an API server repeats the call by itself, and may meet another replica
-
-log = logging.getLogger(__name__)
-
-Header = tuple[bytes, bytes]
-
-_GO_DURATION = re.compile(rb"(?:^|&)timeout=([0-9]{1,6}(?:\.[0-9]{1,6})?)(ms|s|m)(?:&|$)")
-_UNITS = {b"ms": 0.001, b"s": 1.0, b"m": 60.0}
-_CLOSE: Header = (b"connection", b"close")
-_SKIPPED = {True: "mirror pod", False: "starts no image"}
-
-
-@dataclass(slots=True)
-class Life:
-    """Where this process stands. `problems` say why it is not ready; `notes` what an operator should know besides."""
-
-    problems: Callable[[], Mapping[str, str]]
-    notes: Callable[[], Mapping[str, str]]
-    draining: bool = False
-
-
-class _RefusedError(Exception):
-    """The request gets an answer that is no decision."""
-
-    def __init__(self, status: int, code: str, detail: str, *headers: Header) -> None:
-        super().__init__(detail)
-        self.status, self.code, self.detail, self.headers = status, code, detail, headers
-
-
-class Validate:
-    """The ASGI callable behind `POST /validate`."""
-
-    def __init__(
-        self, *, handler: Handler, trail: Trail, metrics: Metrics, limits: settings.Admission, life: Life
-    ) -> None:
-        self._handler, self._trail, self._metrics = handler, trail, metrics
-        self._limits, self._life = limits, life
-        self._large = asyncio.Semaphore(LARGE_BODIES)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._metrics.inflight.inc()
-        try:
-            await self._answer(scope, receive, send)
-        except _RefusedError as error:
-            await self._refuse(send, error)
-        except Exception:
-            log.exception("a request could not be answered")
-            await self._refuse(send, _internal())
-        finally:
-            self._metrics.inflight.dec()
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        watch = _Watch()
-        # Where the entry fails open a body is refused by a denial, for which its beginning must have been read.
-        _check_head(scope, None if self._limits.fails_open else self._limits.body_max_bytes)
-        try:
-            request = await self._receive(receive)
-        except ObjectError as error:
-            entry, body = self._deny(watch, error.request, error.status, error)
-        else:
-            self._metrics.stage("parse", watch.seconds())
-            entry, body = await self._decide(watch, request, _timeout(scope["query_string"]))
-        await self._send(send, 200, body)
-        self._keep(entry)
-
-    async def _receive(self, receive: Receive) -> workload.Request:
-        """The request in the body. Raises: ObjectError."""
-        chunk = b""
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                chunk, more = await _next(receive)
-            if not more and len(chunk) <= LARGE_BYTES:
-                return review.parse(chunk, max_images=self._limits.references_max)
-            return await self._receive_long(receive, chunk, more=more)
-        except TimeoutError:
-            raise _RefusedError(408, "timeout", f"a body within {BODY_SECONDS:g} s expected", _CLOSE) from None
-        except MalformedError as error:
-            raise self._unread(chunk, _RefusedError(400, error.code, error.detail), error) from error
-
-    def _unread(self, head: bytes, refused: _RefusedError, error: MalformedError) -> Exception:
-        """How a body that cannot be read is refused: where the entry fails open, by a denial if it began as a review.
-
-        Whoever writes an object may make it too large or too deep, and an error of HTTP would admit it there.
-        """
-        request = review.begun(head) if self._limits.fails_open else None
-        return refused if request is None else ObjectError(error, request=request, status=400)
-
-    async def _receive_long(self, receive: Receive, chunk: bytes, *, more: bool) -> workload.Request:
-        chunks, size, large = [chunk], len(chunk), False
-        async with contextlib.AsyncExitStack() as held:
-            async with asyncio.timeout(BODY_SECONDS):
-                while more:
-                    if size > LARGE_BYTES and not large:
-                        large = True
-                        await held.enter_async_context(self._large)
-                    chunk, more = await _next(receive)
-                    chunks.append(chunk)
-                    size += len(chunk)
-                    if size > self._limits.body_max_bytes:
-                        refused = _too_large(self._limits.body_max_bytes)
-                        raise self._unread(chunks[0], refused, MalformedError(Code.LIMIT_EXCEEDED, refused.detail))
-            body = b"".join(chunks)
-            chunks.clear()
-            if size <= LARGE_BYTES:
-                return review.parse(body, max_images=self._limits.references_max)
-            return await asyncio.to_thread(review.parse, body, max_images=self._limits.references_max)
-
-    async def _decide(self, watch: _Watch, request: workload.Request, timeout: float | None) -> tuple[Entry, bytes]:  # noqa: ASYNC109
-        if request.unexpected or request.mirror:
-            reason = _SKIPPED[request.mirror]
-            entry = Entry(watch.at, watch.seconds(), request, "skip", 200, detail=reason)
-            return entry, review.respond_skip(request, reason)
-        try:
-            decision = await self._handler.review(request, timeout=timeout, arrived=watch.arrived)
-        except InconclusiveError as error:
-            return self._fail(watch, request, 503, error)
-        except Exception:
-            log.exception("review %s failed", request.uid)
-            failure = InconclusiveError(Code.INTERNAL_ERROR, "the review failed; the log says why")
-            return self._fail(watch, request, 500, failure)
-        body = review.respond(request, decision)
-        entry = Entry(watch.at, watch.seconds(), request, record.word_of(decision), decision.status, decision)
-        return entry, body
-
-    def _fail(
-        self, watch: _Watch, request: workload.Request, status: int, error: InconclusiveError
-    ) -> tuple[Entry, bytes]:
-        """A review that was not examined: an error of HTTP, which another replica may do better.
-
-        Where the webhook's entry fails open such an answer would admit: then it is a denial.
-        """
-        entry, body = self._deny(watch, request, status, error)
-        if self._limits.fails_open:
-            return entry, body
-        self._keep(entry)
-        again = (b"retry-after", str(RETRY_SECONDS).encode())
-        raise _RefusedError(status, error.code, error.detail, *((again, _CLOSE) if status == 503 else ()))
-
-    def _deny(
-        self, watch: _Watch, request: workload.Request, status: int, error: CountersignError
-    ) -> tuple[Entry, bytes]:
-        word = "error" if status >= 500 else "deny"
-        entry = Entry(watch.at, watch.seconds(), request, word, status, code=error.code, detail=error.detail)
-        retry_after = RETRY_SECONDS if status == 503 else None
-        return entry, review.respond_refusal(request, status, error, retry_after=retry_after)
-
-    def _keep(self, entry: Entry) -> None:
-        self._metrics.review(entry)
-        try:
-            self._trail.put(record.compose(entry))
-        except Exception:
-            log.exception("review %s was answered but not recorded", entry.request.uid)
-            self._metrics.dropped("record", 1)
-
-    async def _refuse(self, send: Send, error: _RefusedError) -> None:
-        self._metrics.refused(error.status)
-        await self._send(send, error.status, _error_body(error.code, error.detail), *error.headers)
-
-    async def _send(self, send: Send, status: int, body: bytes, *headers: Header) -> None:
-        head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *headers]
-        if self._life.draining and _CLOSE not in headers:
-            head.append(_CLOSE)
-        await send({"type": "http.response.start", "status": status, "headers": head})
-        await send({"type": "http.response.body", "body": body})
-
-
-class _Watch:
-    """When a request began: by the loop's clock, on which deadlines are set, and for people."""
-
-    __slots__ = ("_started", "arrived", "at")
-
-    def __init__(self) -> None:
-        self.arrived, self.at = asyncio.get_running_loop().time(), datetime.now(UTC)
-        self._started = time.perf_counter()  # the loop's clock stands still between two of its turns
-
-    def seconds(self) -> float:
-        return time.perf_counter() - self._started
+from webhook.web.entrance import Life, error_body
 
 
 class Admission(FastAPI):
-    """The application of the admission port. `/validate` takes a way of its own, past routing and middleware."""
+    """The application of the admission port. `entrances` take a way of their own, past routing and middleware."""
 
-    def __init__(self, validate: Validate) -> None:
+    def __init__(self, entrances: Mapping[str, ASGIApp]) -> None:
         super().__init__(openapi_url=None, exception_handlers={HTTPException: _http_error})
-        self._validate = validate
+        self._entrances = dict(entrances)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == PATH:
-            await self._validate(scope, receive, send)
+        entrance = self._entrances.get(scope["path"]) if scope["type"] == "http" else None
+        if entrance is not None:
+            await entrance(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
 
@@ -259,54 +60,11 @@ def operations(*, life: Life, metrics: Metrics) -> FastAPI:
     return app
 
 
-def _check_head(scope: Scope, max_bytes: int | None) -> None:
-    if scope["method"] != "POST":
-        raise _RefusedError(405, "method_not_allowed", "POST expected", (b"allow", b"POST"))
-    content_type = b""
-    for name, value in scope["headers"]:
-        if name == b"content-type":
-            content_type = value
-        elif name == b"content-length" and max_bytes is not None and value.isdigit() and int(value) > max_bytes:
-            raise _too_large(max_bytes)
-    if content_type.partition(b";")[0].strip().lower() != b"application/json":
-        raise _RefusedError(415, "unsupported_media_type", "content type application/json expected")
-
-
-async def _next(receive: Receive) -> tuple[bytes, bool]:
-    """The next part of a body, and whether there are more."""
-    message = await receive()
-    if message["type"] != "http.request":
-        raise _RefusedError(400, Code.MALFORMED, "the body ended early", _CLOSE)
-    return message.get("body", b""), message.get("more_body", False)
-
-
-def _timeout(query: bytes) -> float | None:
-    """What the API server says it will wait, in seconds: a Go duration, whole seconds in practice."""
-    found = _GO_DURATION.search(query)
-    if found is None:
-        return None
-    return float(found[1]) * _UNITS[found[2]] or None
-
-
-def _too_large(max_bytes: int) -> _RefusedError:
-    # Closing here would reset a connection on which the client still writes, and take the answer along (RFC 9112 9.6).
-    # The rest of the body is thrown away as it arrives.
-    return _RefusedError(413, Code.LIMIT_EXCEEDED, f"a body of at most {max_bytes} bytes expected")
-
-
-def _internal() -> _RefusedError:
-    return _RefusedError(500, Code.INTERNAL_ERROR, "the request failed; the log says why")
-
-
-def _error_body(code: str, detail: str) -> bytes:
-    return orjson.dumps({"error": code, "message": detail})
-
-
 async def _http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # it is registered for nothing else
     word = HTTPStatus(error.status_code).phrase.lower()
     return Response(
-        _error_body(word.replace(" ", "_"), word), error.status_code, error.headers, media_type="application/json"
+        error_body(word.replace(" ", "_"), word), error.status_code, error.headers, media_type="application/json"
     )
 
 

@@ -16,7 +16,9 @@ from cryptography.x509.verification import PolicyBuilder, Store
 
 from webhook import settings
 from webhook.errors import OperatorError
-from webhook.tls import LEAF_LIFETIME, Authority, Pair, ServingCertificate
+from webhook.tls import authority as authorities
+from webhook.tls.authority import AUTHORITY_LIFETIME, LEAF_LIFETIME, Pair
+from webhook.tls.certificate import ServingCertificate
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 NAME = "countersign.countersign.svc"
@@ -82,6 +84,15 @@ def test_an_issued_certificate_is_what_an_api_server_verifies(tmp_path: Path) ->
     assert certificate.not_after == NOW + LEAF_LIFETIME
 
 
+def test_no_certificate_outlives_its_authority() -> None:
+    issuer = authorities.make(NOW - AUTHORITY_LIFETIME + timedelta(days=12))
+    pair = issuer.issue((NAME,), NOW)
+    assert (pair.not_after, pair.renew_at) == (issuer.not_after, NOW + timedelta(days=8))
+    for moment in (issuer.not_after, issuer.not_before - timedelta(seconds=1)):
+        with pytest.raises(OperatorError, match="the authority is good from"):
+            issuer.issue((NAME,), moment)
+
+
 async def test_an_issued_certificate_is_renewed_at_two_thirds() -> None:
     start = NOW - LEAF_LIFETIME * 2 / 3  # both certificates must hold today, when the handshakes are made
     certificate = ServingCertificate(settings.Server(names=(NAME,)), now=start)
@@ -99,7 +110,7 @@ async def test_an_issued_certificate_is_renewed_at_two_thirds() -> None:
 
 
 async def test_files_that_change_are_in_force_without_a_restart(tmp_path: Path) -> None:
-    authority = Authority(NOW)
+    authority = authorities.make(NOW)
     write(tmp_path, authority.issue((NAME,), NOW))
     certificate = ServingCertificate(options(tmp_path), now=NOW)
     async with listening(certificate.context) as port:
@@ -113,9 +124,14 @@ async def test_files_that_change_are_in_force_without_a_restart(tmp_path: Path) 
         assert first != second
 
 
+def expired() -> Pair:
+    then = NOW - LEAF_LIFETIME - timedelta(days=1)
+    return authorities.make(then).issue((NAME,), then)
+
+
 def broken(folder: Path, what: str) -> None:
     """The files are as a mistake would leave them."""
-    authority = Authority(NOW)
+    authority = authorities.make(NOW)
     good, other = authority.issue((NAME,), NOW), authority.issue((NAME,), NOW)
     match what:
         case "key-of-another":
@@ -135,7 +151,7 @@ def broken(folder: Path, what: str) -> None:
             )
             write(folder, Pair(good.chain, secret, good.not_after))
         case "expired":
-            write(folder, authority.issue((NAME,), NOW - LEAF_LIFETIME - timedelta(days=1)))
+            write(folder, expired())
         case "key-gone":
             (folder / "tls.key").unlink()
         case "too-large":
@@ -158,7 +174,7 @@ BROKEN = (
 async def test_a_broken_new_pair_keeps_the_old_one_and_says_so(
     tmp_path: Path, what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    authority = Authority(NOW)
+    authority = authorities.make(NOW)
     write(tmp_path, authority.issue((NAME,), NOW))
     certificate = ServingCertificate(options(tmp_path), now=NOW)
     async with listening(certificate.context) as port:
@@ -179,14 +195,14 @@ async def test_a_broken_new_pair_keeps_the_old_one_and_says_so(
 
 @pytest.mark.parametrize("what", [what for what in BROKEN if what != "expired"])
 def test_a_broken_pair_at_start_is_the_operators_mistake(tmp_path: Path, what: str) -> None:
-    write(tmp_path, Authority(NOW).issue((NAME,), NOW))
+    write(tmp_path, authorities.make(NOW).issue((NAME,), NOW))
     broken(tmp_path, what)
     with pytest.raises(OperatorError):
         ServingCertificate(options(tmp_path), now=NOW)
 
 
 def test_an_expired_pair_at_start_is_used_and_can_be_seen(tmp_path: Path) -> None:
-    write(tmp_path, Authority(NOW).issue((NAME,), NOW - LEAF_LIFETIME - timedelta(days=1)))
+    write(tmp_path, expired())
     assert ServingCertificate(options(tmp_path), now=NOW).not_after < NOW
 
 

@@ -1,0 +1,263 @@
+"""The composition root: every part that serves, made from one `Settings` and joined; nothing is read or dialled yet.
+
+What serves files and what serves a cluster differ in where policies, trust material and the authority of the serving
+certificate come from: `Installation` has all that only a cluster has, and is imported for that alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+import prometheus_client
+from starlette.types import ASGIApp
+
+from webhook import version
+from webhook.audit.sinks import JsonLog, Metrics
+from webhook.audit.sns import SNSSink
+from webhook.audit.trail import Trail
+from webhook.aws.calls import AWSError
+from webhook.evidence.collect import Collector
+from webhook.evidence.model import Evidence, Signer, SignerKind
+from webhook.outside import Observers, Outside, join
+from webhook.policy.model import PolicySet
+from webhook.policy.source import DirectorySource
+from webhook.settings import Settings
+from webhook.tls.certificate import ServingCertificate
+from webhook.trust.keys import KeySource
+from webhook.trust.kms import KMSKey
+from webhook.trust.root import PUBLIC_GOOD, RootSource, Trust
+from webhook.trust.sources import TrustSource
+from webhook.verification import Verifier
+from webhook.web import app as web
+from webhook.web import entries
+from webhook.web.entrance import Life
+from webhook.workers import Workers
+
+if TYPE_CHECKING:
+    from webhook.installation import Installation
+    from webhook.kube.client import Kube
+
+STDOUT = 1
+
+Work = Callable[[], Coroutine[Any, Any, None]]
+
+
+class Source(Protocol):
+    """Where policies come from. `problems` say why reviews should not be sent here, `notes` what is amiss besides."""
+
+    @property
+    def current(self) -> PolicySet: ...
+
+    @property
+    def problems(self) -> Mapping[str, str]: ...
+
+    @property
+    def notes(self) -> Mapping[str, str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything that serves, joined and idle. `load` comes first; `works` are run for as long as it serves."""
+
+    settings: Settings
+    load: Callable[[], object]
+    works: tuple[Work, ...]
+    outside: Outside
+    installation: Installation | None
+    sns: SNSSink | None
+    collector: Collector
+    workers: Workers
+    certificate: ServingCertificate
+    trail: Trail
+    life: Life
+    admission: ASGIApp
+    operations: ASGIApp
+
+
+@dataclass(frozen=True, slots=True)
+class _Material:
+    """What policies name, and who has it."""
+
+    roots: TrustSource
+    keys: KeySource
+    installed: Installation | None
+
+    def at_hand(self) -> Trust:
+        found = self.roots.current | self.keys.current
+        return found | self.installed.objects.current if self.installed else found
+
+    def look_for(self, policies: PolicySet) -> None:
+        """What `policies` name was looked for, before they are in force."""
+        signers = [signer for policy in policies.policies for signer in policy.signers]
+        self.roots.use(_roots_of(signers))
+        self.keys.use(signer.material for signer in signers if isinstance(signer.material, KMSKey))
+        if self.installed:
+            self.installed.look_for(signers)
+
+
+def build(configured: Settings, *, kube: Kube | None = None, audit_descriptor: int = STDOUT) -> Parts:
+    """The parts that `configured` describes, those of a cluster among them where `kube` is its API.
+
+    Records go to `audit_descriptor`. Raises: OperatorError.
+    """
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each
+    metrics = Metrics(hosts=_labels(configured), version=version.installed())
+    outside = join(configured, Observers(metrics.registry_request, metrics.revocation, metrics.key_refresh))
+    collector = Collector(registry=outside.registry, limits=configured.evidence, observe=metrics.stage)
+    workers = Workers(configured.verification)
+    certificate = ServingCertificate(configured.server, now=datetime.now(UTC))
+    installed = _install(configured, kube, certificate, metrics) if kube is not None else None
+    roots = TrustSource(configured.trust, configured.network, observe=metrics.trust_refresh)
+    material = _Material(roots, outside.keys, installed)
+    sns = _sns(configured, outside, metrics)
+    sinks = (JsonLog(audit_descriptor), sns, installed and installed.events)
+    trail = Trail(tuple(sink for sink in sinks if sink), dropped=metrics.dropped)
+    source, load, watch = _policies(configured, material, trail)
+    verifier = Verifier(
+        registry=outside.registry,
+        collector=collector,
+        policy=configured.policy,
+        observe=metrics.stage,
+        trust=material.at_hand,
+        judge=workers.judge if configured.verification.workers else None,
+        revocation=outside.asking.standing,
+        keep=Evidence.emptied,
+        crosscheck=configured.verification.crosscheck,
+        crosschecked=metrics.crosschecked,
+    )
+    metrics.watch(
+        policies=lambda: source.current,
+        certificate_expiry=lambda: certificate.not_after.timestamp(),
+        trust=lambda: roots.states,
+        keys=lambda: outside.keys.states,
+    )
+    life = Life(
+        problems=lambda: _problems(source, certificate, installed),
+        notes=lambda: _notes(source, certificate, material),
+    )
+    entrances = entries.entrances(
+        configured,
+        policies=lambda: source.current,
+        verifier=verifier,
+        trail=trail,
+        metrics=metrics,
+        life=life,
+        cluster=installed.entries if installed else entries.NO_CLUSTER,
+    )
+    works: list[Work] = [watch, certificate.watch, roots.watch, outside.keys.watch]
+    works += [sns.run] if sns else []
+    works += installed.works if installed else ()
+    works.append(lambda: _warm_when_needed(source, workers, outside, configured.policy.reload_interval))
+    return Parts(
+        settings=configured,
+        load=load,
+        works=tuple(works),
+        outside=outside,
+        installation=installed,
+        sns=sns,
+        collector=collector,
+        workers=workers,
+        certificate=certificate,
+        trail=trail,
+        life=life,
+        admission=web.Admission(entrances),
+        operations=web.operations(life=life, metrics=metrics),
+    )
+
+
+def _install(configured: Settings, kube: Kube, certificate: ServingCertificate, metrics: Metrics) -> Installation:
+    from webhook.installation import Installation
+
+    return Installation(configured, kube, certificate=certificate, metrics=metrics)
+
+
+def _policies(configured: Settings, material: _Material, trail: Trail) -> tuple[Source, Callable[[], object], Work]:
+    """Where policies come from, how they are loaded before anything is served, and how they are kept up to date."""
+    if material.installed is not None:
+        listed = material.installed.policies(before=material.look_for, put=trail.put)
+        return listed, lambda: None, listed.run
+    source = DirectorySource(configured.policy, before=material.look_for)
+    return source, source.load, source.watch
+
+
+async def _warm_when_needed(source: Source, workers: Workers, outside: Outside, interval: float) -> None:
+    """Once a policy needs a worker, or AWS Signer, it is made ready before the first evidence is found."""
+
+    async def warm_workers() -> None:
+        workers.warm()
+
+    async def warm_aws() -> None:
+        with contextlib.suppress(AWSError):  # which is for whoever asks in earnest
+            await outside.aws.partition_of("")
+
+    todo = [(_needs_worker, warm_workers), (_needs_signer, warm_aws)]
+    while True:
+        for needs, warm in tuple(todo):
+            if needs(source.current):
+                todo.remove((needs, warm))
+                await warm()
+        if not todo:
+            await asyncio.Event().wait()  # all is warm, for as long as this is not cancelled
+        await asyncio.sleep(interval)
+
+
+def _sns(configured: Settings, outside: Outside, metrics: Metrics) -> SNSSink | None:
+    topic = configured.aws.sns_topic
+    return SNSSink(topic=topic, aws=outside.aws, dropped=metrics.dropped) if topic else None
+
+
+def _needs_worker(policies: PolicySet) -> bool:
+    return any(
+        any(signer.kind is not SignerKind.KEY for signer in policy.signers)
+        or any(rule.attestations for rule in policy.rules)
+        for policy in policies.policies
+    )
+
+
+def _needs_signer(policies: PolicySet) -> bool:
+    return any(signer.kind is SignerKind.PROFILE for policy in policies.policies for signer in policy.signers)
+
+
+def _roots_of(signers: Sequence[Signer]) -> Iterator[RootSource]:
+    """The roots that are needed. A key for which no log is demanded makes do with the one that is shipped."""
+    return (
+        signer.trust_root
+        for signer in signers
+        if signer.trust_root is not None
+        and (signer.kind is SignerKind.KEYLESS or signer.require_log or signer.trust_root != PUBLIC_GOOD)
+    )
+
+
+def _labels(configured: Settings) -> Mapping[str, str]:
+    return {entry.endpoint or entry.host: entry.host for entry in configured.registry.hosts}
+
+
+def _problems(source: Source, certificate: ServingCertificate, installed: Installation | None) -> Mapping[str, str]:
+    """Why reviews should not be sent here now."""
+    now = datetime.now(UTC)
+    problems = dict(source.problems)
+    if certificate.not_after <= now:
+        problems["certificate"] = f"expired at {certificate.not_after.isoformat()}"
+    return {**problems, **(installed.problems(now) if installed else {})}
+
+
+def _notes(source: Source, certificate: ServingCertificate, material: _Material) -> Mapping[str, str]:
+    policies = source.current
+    notes = {
+        "policies": str(len(policies.policies)),
+        "policy-revision": policies.revision,
+        "certificate-expires": certificate.not_after.isoformat(),
+    }
+    notes |= {f"policy-file {name}": problem for name, problem in policies.problems.items()}
+    notes.update(source.notes)
+    if certificate.problem:
+        notes["certificate"] = certificate.problem
+    now = datetime.now(UTC)
+    notes |= {f"trust-root {state.source.key}": state.describe(now) for state in material.roots.states}
+    notes |= {f"key {state.place}": state.describe(now) for state in material.keys.states}
+    return {**notes, **(material.installed.notes(policies) if material.installed else {})}
