@@ -11,7 +11,7 @@ pip := .venv/bin/python -m pip --disable-pip-version-check --quiet
 locked := install --no-deps --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format check bench fuzz e2e tools packages image schema requirements clean
+.PHONY: help demo test lint format check bench fuzz e2e tools packages image chart-readme schema requirements clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ packages:  ## the Debian packages of a test cluster; needs root
 
 image:  ## build the container image IMAGE upon BASE_IMAGE by ENGINE: docker, podman or buildah
 	$(ENGINE) build $(if $(filter docker,$(ENGINE)),,--format=docker) --build-arg BASE_IMAGE=$(BASE_IMAGE) --tag $(IMAGE) .
+
+chart-readme:  ## write charts/countersign/README.md anew from its values; needs `make tools`
+	.tools/bin/helm-docs --chart-search-root=charts --sort-values-order=file --log-level=warning
 
 schema: .venv/development  ## write policies/trustpolicy.schema.json anew from the models
 	.venv/bin/python -m policies.generate_schema

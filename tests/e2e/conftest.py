@@ -18,7 +18,7 @@ import pytest
 
 from tests.cluster.cluster import Cluster
 from tests.e2e import install
-from tests.e2e.install import LABEL, Webhook
+from tests.e2e.install import ENFORCED, LABEL, Webhook
 from tests.e2e.signing import Image, Key, Workshop
 from webhook.policy import document
 
@@ -155,7 +155,7 @@ def namespace(request: pytest.FixtureRequest, cluster: Cluster, by: str) -> Iter
 
 
 def new_namespace(cluster: Cluster, name: str, by: str) -> None:
-    labels = {LABEL: by}
+    labels = {LABEL: by} | ({ENFORCED: "true"} if by == "inside" else {})
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
     cluster.kubectl("wait", "--for=create", "serviceaccount/default", f"--namespace={name}", "--timeout=20s")
 

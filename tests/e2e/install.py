@@ -1,8 +1,9 @@
 """Countersign, put to work for a cluster in two ways: outside of any pod, and as its image inside the cluster.
 
 Both serve the same policies to the same API server, each for the namespaces that are labelled with its name, so that
-a test may ask either. Outside it is the process `countersign serve` on the node with the certificate it issues itself,
-reached through a Service of type ExternalName; inside it is a Deployment of two replicas with a certificate from files.
+a test may ask either. Outside it is the process `countersign serve` on the node with the certificate it issues itself
+and policies in files, reached through a Service of type ExternalName; inside it is what the chart installs, with its
+policies in ConfigMaps.
 """
 
 from __future__ import annotations
@@ -11,13 +12,12 @@ import base64
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests import conftest
-from tests.cluster.certificates import Authority
 from tests.cluster.cluster import Cluster
 from tests.cluster.components import REGISTRY
 
@@ -25,7 +25,22 @@ LABEL = "countersign.test/by"  # on a namespace: which webhook is asked
 NAME = "countersign"  # of the Service, the Deployment, and what goes with them
 SILENT_REGISTRY = f"{REGISTRY}:5001"  # nothing listens there
 READY_SECONDS = 30.0
+CHART = conftest.ROOT / "charts/countersign"
+REPLICAS = f"--selector=app.kubernetes.io/name={NAME},app.kubernetes.io/component=webhook"
+STATUS = "countersign\\.dev/status"  # as jsonpath has it
+ENFORCED = "countersign.dev/enforce"  # the label by which a namespace opts in
 REGISTRY_AUTHORITY = Path("etc/kubernetes/pki/registry-ca.crt")  # below the cluster's directory
+VALUES: dict[str, Any] = {
+    "image": {"registry": "localhost", "repository": "countersign", "tag": "test", "pullPolicy": "Never"},
+    "failurePolicy": "Fail",
+    "noMatch": "deny",
+    "selector": {"mode": "optIn"},
+    "starterPolicy": False,
+    "registries": [{"host": host, "private": True} for host in (REGISTRY, SILENT_REGISTRY)],
+    "extraCA": {"configMap": "registry-ca"},
+    "shutdownDelaySeconds": 3,
+    "terminationGracePeriodSeconds": 40,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,26 +90,52 @@ def outside(
 
 
 def inside(cluster: Cluster, policies: Path, directory: Path, image_archive: Path) -> Webhook:
-    """Two replicas of the image run in the cluster and are asked for namespaces labelled `inside`."""
+    """The chart is installed in the namespace `inside`, two replicas, and asked for namespaces labelled so.
+
+    Each file of `policies` is a ConfigMap, `kubectl apply`ed once the webhook answers.
+    """
     cluster.load(image_archive)
-    authority = Authority(directory)
-    certificate, key = authority.issue("server", common_name=NAME, hosts=[f"{NAME}.inside.svc"])
-    files = {
-        "registries.yaml": _registries(Path(f"/etc/{NAME}/settings/registry-ca.crt")),
-        "registry-ca.crt": (cluster.node.root / REGISTRY_AUTHORITY).read_text(),
-    }
-    pair = {"tls.crt": _base64(certificate.read_bytes()), "tls.key": _base64(key.read_bytes())}
-    cluster.apply(
-        _namespace("inside"),
-        _object("v1", "ConfigMap", "policies", "inside", data={p.name: p.read_text() for p in policies.iterdir()}),
-        _object("v1", "ConfigMap", "settings", "inside", data=files),
-        _object("v1", "Secret", "tls", "inside", type="kubernetes.io/tls", data=pair),
-        _object("v1", "Service", NAME, "inside", spec=_service()),
-        _object("apps/v1", "Deployment", NAME, "inside", spec=_deployment()),
-        _webhook_configuration("inside", authority.certificate.read_bytes(), port=443),
-    )
-    cluster.kubectl("rollout", "status", f"deployment/{NAME}", "--namespace=inside", "--timeout=60s", seconds=70)
+    authority = (cluster.node.root / REGISTRY_AUTHORITY).read_text()
+    cluster.apply(_namespace("inside"), _object("v1", "ConfigMap", "registry-ca", "inside", data={"ca.crt": authority}))
+    values = directory / "values.yaml"
+    values.write_text(json.dumps(VALUES))
+    helm(cluster, "install", NAME, CHART, "--namespace=inside", f"--values={values}", "--wait", "--timeout=60s")
+    apply_policies(cluster, policies)
     return Webhook("inside", policies)
+
+
+def helm(cluster: Cluster, *args: str | Path, command: str = "helm", check: bool = True) -> str:
+    """What Helm, 3 or 4, wrote."""
+    done = cluster.run(command, *args, seconds=120, check=check)
+    return done.stdout + done.stderr
+
+
+def apply_policies(cluster: Cluster, policies: Path) -> None:
+    """The ConfigMaps of `inside` say what the files of `policies` say, and are in force."""
+    cluster.apply(*(policy_configmap(path.stem, path.read_text()) for path in sorted(policies.iterdir())))
+    for path in policies.iterdir():
+        status = f"jsonpath={{.metadata.annotations.{STATUS}}}"
+        wait_until(
+            lambda: '"inForce":"this"' in _read(cluster, "configmap", path.stem, status), f"{path.stem} in force"
+        )
+
+
+def policy_configmap(name: str, text: str, namespace: str = "inside") -> dict[str, Any]:
+    made = _object("v1", "ConfigMap", name, namespace, data={f"{name}.yaml": text})
+    made["metadata"]["labels"] = {"countersign.dev/policy": "true"}
+    return made
+
+
+def wait_until(holds: Callable[[], bool], what: str, *, seconds: float = READY_SECONDS) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {seconds} s: {what}")
+        time.sleep(0.05)
+
+
+def _read(cluster: Cluster, kind: str, name: str, output: str) -> str:
+    return cluster.kubectl("get", kind, name, "--namespace=inside", f"--output={output}").stdout
 
 
 def policy(name: str, keys: Mapping[str, str], **spec: object) -> str:
@@ -146,51 +187,6 @@ def _webhook_configuration(by: str, authority: bytes, *, port: int) -> dict[str,
         "metadata": {"name": f"{NAME}-{by}"},
         "webhooks": [webhook],
     }
-
-
-def _service() -> dict[str, Any]:
-    return {"selector": {"app": NAME}, "ports": [{"port": 443, "targetPort": 9443}]}
-
-
-def _deployment() -> dict[str, Any]:
-    mounts = {"policies": "configMap", "settings": "configMap", "tls": "secret"}
-    settings = {
-        "COUNTERSIGN_POLICIES": f"/etc/{NAME}/policies",
-        "COUNTERSIGN_REGISTRIES": f"/etc/{NAME}/settings/registries.yaml",
-        "COUNTERSIGN_CERTIFICATE": f"/etc/{NAME}/tls/tls.crt",
-        "COUNTERSIGN_KEY": f"/etc/{NAME}/tls/tls.key",
-        "COUNTERSIGN_SHUTDOWN_DELAY": "3",
-    }
-    rights = {
-        "readOnlyRootFilesystem": True,
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
-    }
-    container = {
-        "name": NAME,
-        "image": conftest.IMAGE,
-        "imagePullPolicy": "Never",
-        "env": [{"name": name, "value": value} for name, value in settings.items()],
-        "ports": [{"containerPort": 9443}, {"containerPort": 8080}],
-        "readinessProbe": {"periodSeconds": 1, "httpGet": {"path": "/readyz", "port": 8080}},
-        "livenessProbe": {"httpGet": {"path": "/healthz", "port": 8080}},
-        "securityContext": rights,
-        "volumeMounts": [{"name": name, "mountPath": f"/etc/{NAME}/{name}", "readOnly": True} for name in mounts],
-    }
-    spec = {
-        "securityContext": {"runAsNonRoot": True, "fsGroup": 65532},
-        "automountServiceAccountToken": False,
-        "terminationGracePeriodSeconds": 40,
-        "containers": [container],
-        "volumes": [_volume(name, kind) for name, kind in mounts.items()],
-    }
-    labels = {"app": NAME}
-    template = {"metadata": {"labels": labels}, "spec": spec}
-    return {"replicas": 2, "selector": {"matchLabels": labels}, "template": template}
-
-
-def _volume(name: str, kind: str) -> dict[str, Any]:
-    return {"name": name, kind: {"name": name} if kind == "configMap" else {"secretName": name}}
 
 
 def _namespace(name: str) -> dict[str, Any]:

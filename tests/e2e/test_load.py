@@ -12,7 +12,7 @@ import pytest
 from tests.cluster.cluster import Cluster
 from tests.e2e import api
 from tests.e2e.conftest import Shelf
-from tests.e2e.install import NAME
+from tests.e2e.install import NAME, REPLICAS
 from tests.e2e.pods import pod
 from tests.e2e.words import DENIED
 
@@ -97,7 +97,7 @@ def _kind(answer: api.Answer, shelf: Shelf) -> tuple[str, str]:
 
 
 def _replicas(cluster: Cluster) -> list[str]:
-    return cluster.kubectl("get", "pods", f"--selector=app={NAME}", "--output=name", HERE).stdout.split()
+    return cluster.kubectl("get", "pods", REPLICAS, "--output=name", HERE).stdout.split()
 
 
 def _wait_until_ready(cluster: Cluster) -> None:

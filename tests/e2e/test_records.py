@@ -12,7 +12,7 @@ import pytest
 
 from tests.cluster.cluster import Cluster
 from tests.e2e.conftest import Shelf
-from tests.e2e.install import NAME, Webhook
+from tests.e2e.install import NAME, REPLICAS, Webhook
 
 pytestmark = pytest.mark.cluster
 inside_only = pytest.mark.parametrize("by", ["inside"], indirect=True)
@@ -49,7 +49,7 @@ def _annotations(cluster: Cluster, namespace: str, name: str) -> Mapping[str, st
 def test_each_review_leaves_one_line(cluster: Cluster, shelf: Shelf, namespace: str) -> None:
     here = f"--namespace={namespace}"
     cluster.kubectl("run", "bad", f"--image={shelf.unsigned.tagged}", here, check=False)
-    logs = ("logs", f"--selector=app={NAME}", "--tail=-1", "--namespace=inside")
+    logs = ("logs", REPLICAS, "--tail=-1", "--namespace=inside")
     lines = [line for line in cluster.kubectl(*logs).stdout.splitlines() if f'"{namespace}"' in line]
     assert len(lines) == 1
     assert shelf.unsigned.digest in lines[0]
