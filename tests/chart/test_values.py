@@ -214,7 +214,7 @@ BASE_ROLE = (
     ("", "configmaps", (), (*WATCH, "patch")),
     ("", "configmaps", ("countersign-last-good",), ("get",)),
 )
-OWN_CA = ("", "secrets", ("countersign-ca",), (*READ, "patch"))
+OWN_CA = ("", "secrets", ("countersign-ca",), (*READ, "update"))
 SELF_SIGNED = tuple((REGISTRATION, kind, ("countersign",), (*READ, "patch")) for kind in CONFIGURATIONS)
 EVENTS = ("events.k8s.io", "events", (), ("create", "patch"))
 PULL = tuple(("", kind, (), ("get",)) for kind in ("secrets", "serviceaccounts"))

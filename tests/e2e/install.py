@@ -9,6 +9,7 @@ policies in ConfigMaps.
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import sys
 import time
@@ -114,10 +115,7 @@ def apply_policies(cluster: Cluster, policies: Path) -> None:
     """The ConfigMaps of `inside` say what the files of `policies` say, and are in force."""
     cluster.apply(*(policy_configmap(path.stem, path.read_text()) for path in sorted(policies.iterdir())))
     for path in policies.iterdir():
-        status = f"jsonpath={{.metadata.annotations.{STATUS}}}"
-        wait_until(
-            lambda: '"inForce":"this"' in _read(cluster, "configmap", path.stem, status), f"{path.stem} in force"
-        )
+        wait_until(functools.partial(_is_in_force, cluster, path.stem), f"{path.stem} is in force")
 
 
 def policy_configmap(name: str, text: str, namespace: str = "inside") -> dict[str, Any]:
@@ -134,8 +132,9 @@ def wait_until(holds: Callable[[], bool], what: str, *, seconds: float = READY_S
         time.sleep(0.05)
 
 
-def _read(cluster: Cluster, kind: str, name: str, output: str) -> str:
-    return cluster.kubectl("get", kind, name, "--namespace=inside", f"--output={output}").stdout
+def _is_in_force(cluster: Cluster, name: str) -> bool:
+    status = f"--output=jsonpath={{.metadata.annotations.{STATUS}}}"
+    return '"inForce":"this"' in cluster.kubectl("get", "configmap", name, "--namespace=inside", status).stdout
 
 
 def policy(name: str, keys: Mapping[str, str], **spec: object) -> str:
