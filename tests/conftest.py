@@ -7,11 +7,14 @@ very last lines of the run, or fails where COUNTERSIGN_REQUIRE_TOOLS is 1. One c
 
 from __future__ import annotations
 
+import fcntl
+import itertools
 import os
 import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import hypothesis
@@ -109,8 +112,23 @@ def tools() -> Path:
 @pytest.fixture(scope="session")
 def cluster(tools: Path) -> Iterator[Cluster]:
     """A cluster of one real node; each test takes a namespace of its own."""
-    with Cluster(TOOLS / "cluster", tools) as running:
+    with _free_directory() as directory, Cluster(directory, tools) as running:
         yield running
+
+
+@contextmanager
+def _free_directory() -> Iterator[Path]:
+    """Where no other run has its cluster: a second one in the same directory would end the first."""
+    for number in itertools.count(1):
+        directory = TOOLS / ("cluster" if number == 1 else f"cluster-{number}")
+        TOOLS.mkdir(exist_ok=True)
+        with (TOOLS / f"{directory.name}.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            yield directory
+            return
 
 
 @pytest.fixture(scope="session")
@@ -128,5 +146,7 @@ def image_archive() -> Path:
     base, archive = kept / "python.tar", kept / "countersign.tar"
     if not base.exists():
         images.write_archive(base, images.debian_python("localhost/python:3.11", kept / "debian-python.tar"))
-    images.build(ROOT, base=base, reference=IMAGE, archive=archive, storage=kept / "storage")
+    with (kept / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be at it
+        images.build(ROOT, base=base, reference=IMAGE, archive=archive, storage=kept / "storage")
     return archive
