@@ -35,6 +35,7 @@ from webhook.trust.sources import TrustSource
 from webhook.verification import Verifier
 from webhook.web import app as web
 from webhook.web import entries
+from webhook.web.callers import Callers
 from webhook.web.entrance import Life
 from webhook.workers import Workers
 
@@ -80,6 +81,16 @@ class Parts:
 
 
 @dataclass(frozen=True, slots=True)
+class _Fed:
+    """Where policies come from, and what goes with that: `load` comes first, `lent` is for the entries."""
+
+    source: Source
+    load: Callable[[], object]
+    works: tuple[Work, ...]
+    lent: entries.Cluster
+
+
+@dataclass(frozen=True, slots=True)
 class _Material:
     """What policies name, and who has it."""
 
@@ -117,8 +128,72 @@ def build(configured: Settings, *, kube: Kube | None = None, audit_descriptor: i
     sns = _sns(configured, outside, metrics)
     sinks = (JsonLog(audit_descriptor), sns, installed and installed.events)
     trail = Trail(tuple(sink for sink in sinks if sink), dropped=metrics.dropped)
-    source, load, watch = _policies(configured, material, trail)
-    verifier = Verifier(
+    fed = _feed(configured, material, trail)
+    source = fed.source
+    metrics.watch(
+        policies=lambda: source.current,
+        certificate_expiry=lambda: certificate.not_after.timestamp(),
+        trust=lambda: roots.states,
+        keys=lambda: outside.keys.states,
+    )
+    life = Life(
+        problems=lambda: _problems(source, certificate, installed),
+        notes=lambda: _notes(source, certificate, material),
+    )
+    callers = Callers(configured.server)
+    entrances = entries.entrances(
+        configured,
+        caller=callers.word,
+        policies=lambda: source.current,
+        verifier=_verifier(configured, outside, collector, workers, material, metrics),
+        trail=trail,
+        metrics=metrics,
+        life=life,
+        cluster=fed.lent,
+    )
+    works: list[Work] = [*fed.works, certificate.watch, roots.watch, outside.keys.watch]
+    works += [sns.run] if sns else []
+    works.append(_Warming(source, workers, outside, configured.policy.reload_interval).run)
+    return Parts(
+        settings=configured,
+        load=fed.load,
+        works=tuple(works),
+        outside=outside,
+        installation=installed,
+        sns=sns,
+        collector=collector,
+        workers=workers,
+        certificate=certificate,
+        trail=trail,
+        life=life,
+        admission=web.Admission(entrances, callers),
+        operations=web.operations(life=life, metrics=metrics),
+    )
+
+
+def _install(configured: Settings, kube: Kube, certificate: ServingCertificate, metrics: Metrics) -> Installation:
+    from webhook.installation import Installation
+
+    return Installation(configured, kube, certificate=certificate, metrics=metrics)
+
+
+def _feed(configured: Settings, material: _Material, trail: Trail) -> _Fed:
+    if material.installed is not None:
+        joined = material.installed.join(before=material.look_for, put=trail.put)
+        return _Fed(joined.policies, lambda: None, joined.works, joined.entries)
+    folder = DirectorySource(configured.policy, before=material.look_for)
+    return _Fed(folder, folder.load, (folder.watch,), entries.NO_CLUSTER)
+
+
+def _verifier(
+    configured: Settings,
+    outside: Outside,
+    collector: Collector,
+    workers: Workers,
+    material: _Material,
+    metrics: Metrics,
+) -> Verifier:
+    return Verifier(
         registry=outside.registry,
         collector=collector,
         policy=configured.policy,
@@ -130,80 +205,34 @@ def build(configured: Settings, *, kube: Kube | None = None, audit_descriptor: i
         crosscheck=configured.verification.crosscheck,
         crosschecked=metrics.crosschecked,
     )
-    metrics.watch(
-        policies=lambda: source.current,
-        certificate_expiry=lambda: certificate.not_after.timestamp(),
-        trust=lambda: roots.states,
-        keys=lambda: outside.keys.states,
-    )
-    life = Life(
-        problems=lambda: _problems(source, certificate, installed),
-        notes=lambda: _notes(source, certificate, material),
-    )
-    entrances = entries.entrances(
-        configured,
-        policies=lambda: source.current,
-        verifier=verifier,
-        trail=trail,
-        metrics=metrics,
-        life=life,
-        cluster=installed.entries if installed else entries.NO_CLUSTER,
-    )
-    works: list[Work] = [watch, certificate.watch, roots.watch, outside.keys.watch]
-    works += [sns.run] if sns else []
-    works += installed.works if installed else ()
-    works.append(lambda: _warm_when_needed(source, workers, outside, configured.policy.reload_interval))
-    return Parts(
-        settings=configured,
-        load=load,
-        works=tuple(works),
-        outside=outside,
-        installation=installed,
-        sns=sns,
-        collector=collector,
-        workers=workers,
-        certificate=certificate,
-        trail=trail,
-        life=life,
-        admission=web.Admission(entrances),
-        operations=web.operations(life=life, metrics=metrics),
-    )
 
 
-def _install(configured: Settings, kube: Kube, certificate: ServingCertificate, metrics: Metrics) -> Installation:
-    from webhook.installation import Installation
-
-    return Installation(configured, kube, certificate=certificate, metrics=metrics)
-
-
-def _policies(configured: Settings, material: _Material, trail: Trail) -> tuple[Source, Callable[[], object], Work]:
-    """Where policies come from, how they are loaded before anything is served, and how they are kept up to date."""
-    if material.installed is not None:
-        listed = material.installed.policies(before=material.look_for, put=trail.put)
-        return listed, lambda: None, listed.run
-    source = DirectorySource(configured.policy, before=material.look_for)
-    return source, source.load, source.watch
-
-
-async def _warm_when_needed(source: Source, workers: Workers, outside: Outside, interval: float) -> None:
+@dataclass(frozen=True, slots=True)
+class _Warming:
     """Once a policy needs a worker, or AWS Signer, it is made ready before the first evidence is found."""
 
-    async def warm_workers() -> None:
-        workers.warm()
+    source: Source
+    workers: Workers
+    outside: Outside
+    interval: float  # seconds between two looks
 
-    async def warm_aws() -> None:
+    async def run(self) -> None:
+        todo = [(_needs_worker, self._warm_workers), (_needs_signer, self._warm_aws)]
+        while True:
+            for needs, warm in tuple(todo):
+                if needs(self.source.current):
+                    todo.remove((needs, warm))
+                    await warm()
+            if not todo:
+                await asyncio.Event().wait()  # all is warm, for as long as this is not cancelled
+            await asyncio.sleep(self.interval)
+
+    async def _warm_workers(self) -> None:
+        self.workers.warm()
+
+    async def _warm_aws(self) -> None:
         with contextlib.suppress(AWSError):  # which is for whoever asks in earnest
-            await outside.aws.partition_of("")
-
-    todo = [(_needs_worker, warm_workers), (_needs_signer, warm_aws)]
-    while True:
-        for needs, warm in tuple(todo):
-            if needs(source.current):
-                todo.remove((needs, warm))
-                await warm()
-        if not todo:
-            await asyncio.Event().wait()  # all is warm, for as long as this is not cancelled
-        await asyncio.sleep(interval)
+            await self.outside.aws.partition_of("")
 
 
 def _sns(configured: Settings, outside: Outside, metrics: Metrics) -> SNSSink | None:

@@ -6,6 +6,7 @@ variable, the flag, or the place in the file. What a setting means, and its defa
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -211,6 +212,16 @@ def _authorities(what: str, default_port: int) -> Callable[[str], tuple[str, ...
     return convert
 
 
+def _networks(text: str) -> tuple[str, ...]:
+    networks = tuple(_list(text))
+    try:
+        for network in networks:
+            ipaddress.ip_network(network)
+    except ValueError:
+        _expect("networks such as 10.0.0.0/16")
+    return networks
+
+
 def _region(text: str) -> str:
     if not re.fullmatch(r"[a-z]{2,}(-[a-z0-9]+)+", text):
         _expect("a region, such as us-west-2,")
@@ -317,6 +328,7 @@ _VARIABLES: Mapping[str, tuple[str, str, _Convert]] = {
     "COUNTERSIGN_PUBLIC_ECR_LOGIN": ("aws", "public_registry", _boolean),
     "COUNTERSIGN_SNS_TOPIC": ("aws", "sns_topic", _topic),
     "COUNTERSIGN_REGISTRIES": ("registry", "hosts", lambda text: load_registries(Path(text))),
+    "COUNTERSIGN_REGISTRIES_ALLOWED": ("registry", "allowed", _authorities("registries", 443)),
     "COUNTERSIGN_DOCKER_CONFIG": ("registry", "docker_config", Path),
     "COUNTERSIGN_CA_FILE": ("network", "ca_file", Path),
     "COUNTERSIGN_HTTPS_PROXY": ("network", "https_proxy", str),
@@ -352,6 +364,8 @@ _VARIABLES: Mapping[str, tuple[str, str, _Convert]] = {
     "COUNTERSIGN_KEY": ("server", "key_file", Path),
     "COUNTERSIGN_NAMES": ("server", "names", _list),
     "COUNTERSIGN_CA_OUT": ("server", "ca_out_file", Path),
+    "COUNTERSIGN_CLIENT_CA": ("server", "client_ca_file", Path),
+    "COUNTERSIGN_CALLERS": ("server", "callers", _networks),
     "COUNTERSIGN_TLS_RELOAD_INTERVAL": ("server", "reload_interval", _seconds(0.05, 3600)),
     "COUNTERSIGN_KEEP_ALIVE": ("server", "keep_alive", _seconds(1, 3600)),
     "COUNTERSIGN_SHUTDOWN_DELAY": ("server", "shutdown_delay", _seconds(0, 300)),

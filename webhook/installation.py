@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,7 +33,7 @@ from webhook.policy import places
 from webhook.policy.configmaps import ConfigMapSource, PolicyChange
 from webhook.policy.extracting import ExtractorSource
 from webhook.policy.kept import Store
-from webhook.policy.model import Mode, PolicySet
+from webhook.policy.model import PolicySet
 from webhook.settings import EventsIn, PullSecrets, Settings
 from webhook.tls import published
 from webhook.tls.certificate import ServingCertificate
@@ -58,35 +59,45 @@ async def connect(cluster: settings.Cluster) -> Kube:
     return client.in_cluster(namespace=cluster.namespace)
 
 
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What an installation gives to the server that it is joined with; `works` run for as long as that serves."""
+
+    policies: ConfigMapSource
+    entries: entries.Cluster
+    works: tuple[Work, ...]
+
+
 class Installation:
-    """All parts are idle until the `works` are run."""
+    """Whatever of it needs no policies. All parts are idle until the works of what `join` gives are run."""
 
     def __init__(self, configured: Settings, kube: Kube, *, certificate: ServingCertificate, metrics: Metrics) -> None:
         cluster = configured.cluster
         self._kube, self._cluster, self._configured = kube, cluster, configured
         self._certificate = certificate
         self.objects = ObjectSource(kube, cluster)
-        self.pull_secrets = PullSecretSource(kube, cluster) if cluster.pull_secrets is not PullSecrets.NONE else None
         self.events = _events(cluster, kube, metrics)
-        self.extractors = ExtractorSource()
-        self._watched_extractors = Watching(kube, _extractors(kube), self.extractors.changed)
-        self.registration = _registration(configured, kube)
-        self.authority = _authority(cluster, kube, self.registration, certificate)
+        self._pull_secrets = PullSecretSource(kube, cluster) if cluster.pull_secrets is not PullSecrets.NONE else None
+        self._extractors = ExtractorSource()
+        self._watched_extractors = Watching(kube, _extractors(kube), self._extractors.changed)
+        self._registration = _registration(configured, kube)
+        self._authority = _authority(cluster, kube, self._registration, certificate)
         self._metrics = metrics
-        self._source: ConfigMapSource | None = None
-        self._endings: Endings | None = None
         self._user = ""  # who we are for the API server; empty while that is not known
 
-    def policies(self, *, before: Callable[[PolicySet], object], put: Callable[[Record], None]) -> ConfigMapSource:
-        """The policies of the release namespace. `put` takes the records of what becomes of them."""
-        namespace, configured = self._cluster.namespace, self._configured
+    def join(self, *, before: Callable[[PolicySet], object], put: Callable[[Record], None]) -> Joined:
+        """The policies of the release namespace, and all that goes with them.
+
+        `before` is called with each new set before it is in force; `put` takes the records of what becomes of policies.
+        """
+        namespace = self._cluster.namespace
 
         def told(changed: PolicyChange) -> None:
             put(change.compose(changed, at=datetime.now(UTC), namespace=namespace))
 
         store = Store(self._kube, self._cluster.last_good) if self._cluster.last_good else None
-        source = ConfigMapSource(configured.policy, kube=self._kube, store=store, before=before, told=told)
-        self._endings = Endings(policies=lambda: source.current, put=put, namespace=namespace)
+        source = ConfigMapSource(self._configured.policy, kube=self._kube, store=store, before=before, told=told)
+        endings = Endings(policies=lambda: source.current, put=put, namespace=namespace)
         self._metrics.watch_cluster(
             policies=lambda: source.current,
             unheard={
@@ -96,18 +107,13 @@ class Installation:
             fails_open=self._fails_open,
             authority_expiry=self._authority_expiry,
         )
-        self._source = source
-        return source
+        return Joined(source, self._lent(source), (source.run, endings.watch, *self._works()))
 
     def look_for(self, signers: Iterable[Signer]) -> None:
         """What `signers` need of the cluster's objects was looked for; for a thread other than the loop's."""
         self.objects.use(places.named(signers))
 
-    @property
-    def entries(self) -> entries.Cluster:
-        """What the cluster lends the entries. The policies come first."""
-        assert self._source is not None
-        source = self._source
+    def _lent(self, source: ConfigMapSource) -> entries.Cluster:
         policies = Policies(
             in_force=lambda: source.in_force,
             trusted=self._trusted,
@@ -117,47 +123,37 @@ class Installation:
             policy=self._configured.policy,
             pinning=self._configured.pin.enabled,
         )
-        registration = self.registration
+        registration = self._registration
         return entries.Cluster(
-            lend=self.pull_secrets.lend if self.pull_secrets else entries.NO_CLUSTER.lend,
-            extractors=lambda: self.extractors.current,
+            lend=self._pull_secrets.lend if self._pull_secrets else entries.NO_CLUSTER.lend,
+            extractors=lambda: self._extractors.current,
             pins=lambda: registration.pins if registration else None,
             fails_open=self._fails_open,
             policies=policies,
         )
 
-    @property
-    def works(self) -> tuple[Work, ...]:
-        """What is run for as long as the server runs. The policies come first."""
-        assert self._endings is not None
-        works: list[Work] = [
-            self.objects.run,
-            self._watched_extractors.run,
-            self._endings.watch,
-            self._ask_who_we_are,
-        ]
-        works += [self.registration.run] if self.registration else []
-        works += [self.authority.run] if self.authority else []
-        works += [self.events.run] if self.events else []
-        return tuple(works)
+    def _works(self) -> tuple[Work, ...]:
+        always = (self.objects, self._watched_extractors)
+        running = (*always, self._registration, self._authority, self.events)
+        return (*(part.run for part in running if part), self._ask_who_we_are)
 
     def problems(self, now: datetime) -> Mapping[str, str]:
         """Why the API server should not ask us now."""
-        if self.authority and not self.authority.is_at_hand:
-            return {"certificate": self.authority.problem}
+        if self._authority and not self._authority.is_at_hand:
+            return {"certificate": self._authority.problem}
         refusal = published.refusal(self._certificate.chain, self._bundle, now)
         return {"certificate": refusal} if refusal else {}
 
     def notes(self, policies: PolicySet) -> Mapping[str, str]:
         """What an operator should know besides, while `policies` are in force."""
-        notes = {f"extractors {name}": problem for name, problem in self.extractors.problems.items()}
+        notes = {f"extractors {name}": problem for name, problem in self._extractors.problems.items()}
         if problem := self._watched_extractors.problem:
             notes["extractors-watch"] = problem
-        if self.authority and self.authority.problem:
-            notes["authority"] = self.authority.problem
-        if self.registration:
-            notes |= {f"registration {kind}": problem for kind, problem in self.registration.problems.items()}
-        enforcing = [policy.name for policy in policies.policies if policy.mode is Mode.ENFORCE or policy.enforce_in]
+        if self._authority and self._authority.problem:
+            notes["authority"] = self._authority.problem
+        if self._registration:
+            notes |= {f"registration {kind}": problem for kind, problem in self._registration.problems.items()}
+        enforcing = [policy.name for policy in policies.policies if policy.enforces]
         if enforcing and self._fails_open():
             named = ", ".join(enforcing[:NAMED_MAX])
             notes["fails-open"] = f"failurePolicy is Ignore: what is denied by {named} is admitted while nobody answers"
@@ -168,19 +164,19 @@ class Installation:
         """What waited was told, or is lost after `grace` seconds, and connections are closed."""
         if self.events:
             await self.events.close(grace=grace)
-        if self.pull_secrets:
-            await self.pull_secrets.close()
+        if self._pull_secrets:
+            await self._pull_secrets.close()
         await self._kube.close()
 
     @property
     def _bundle(self) -> bytes | None:
-        return self.registration.bundle if self.registration else None
+        return self._registration.bundle if self._registration else None
 
     def _fails_open(self) -> bool | None:
-        return self.registration.fails_open if self.registration else None
+        return self._registration.fails_open if self._registration else None
 
     def _authority_expiry(self) -> float | None:
-        expiry = self.authority.not_after if self.authority else None
+        expiry = self._authority.not_after if self._authority else None
         return expiry.timestamp() if expiry else None
 
     def _trusted(self) -> Collection[tuple[str, str]]:

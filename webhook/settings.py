@@ -85,6 +85,7 @@ class Registry:
     """Limits that protect memory and time against whoever controls a registry or a repository."""
 
     hosts: tuple[RegistryHost, ...] = ()
+    allowed: tuple[str, ...] = ()  # the only registries that are asked, as they stand in references; none: all
     docker_config: Path | None = None
     manifest_max_bytes: int = 4 * MIB
     manifest_max_entries: int = 1000  # layers of a manifest, manifests of an index
@@ -224,6 +225,8 @@ class Server:
     key_file: Path | None = None
     names: tuple[str, ...] = ("countersign.countersign.svc", "localhost")  # of the certificate issued at start
     ca_out_file: Path | None = None  # where the authority of a self-issued certificate is written
+    client_ca_file: Path | None = None  # whose certificates callers must have; none: they need not have any
+    callers: tuple[str, ...] = ()  # networks from which reviews are taken; none: from anywhere
     reload_interval: float = 30.0
     keep_alive: float = 120.0  # the API server keeps idle connections for 90 s and does not repeat a POST
     shutdown_delay: float = 15.0  # endpoints are removed asynchronously

@@ -44,7 +44,8 @@ def _decode(data: bytes) -> object:
 
 def check_values(data: bytes, *, max_values: int, what: str) -> None:
     """Reading the JSON text `data` makes no more than about `max_values` values. Raises: MalformedError."""
-    if len(data) > max_values and sum(map(data.count, (b",", b"[", b"{"))) > max_values:
+    many = len(data) > max_values and _separators(data, 0, len(data)) > max_values
+    if many and _has_more(data, max_values):
         raise MalformedError(Code.LIMIT_EXCEEDED, f"{what}: at most {max_values} values are read")
 
 
@@ -108,6 +109,23 @@ def decode_base64(text: str, what: str) -> bytes:
     if base64.b64encode(data).decode("ascii") != text:
         raise MalformedError(Code.MALFORMED, f"{what}: not the canonical base64 of its content")
     return data
+
+
+def _has_more(data: bytes, max_values: int) -> bool:
+    """Whether more than `max_values` separators stand outside of strings, or more strings than they could separate."""
+    text = data.replace(b"\\\\", b"").replace(b'\\"', b"")  # RFC 8259 7: every quote left begins a string, or ends it
+    found = start = 0
+    for _ in range(2 * max_values + 2):
+        begin = text.find(b'"', start)
+        found += _separators(text, start, len(text) if begin < 0 else begin)
+        start = text.find(b'"', begin + 1) + 1
+        if begin < 0 or not start or found > max_values:
+            return found > max_values
+    return True
+
+
+def _separators(data: bytes, start: int, end: int) -> int:
+    return sum(data.count(mark, start, end) for mark in (b",", b"[", b"{"))
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

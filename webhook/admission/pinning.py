@@ -120,7 +120,7 @@ class Pinning:
         """The images that must carry a digest, by their text."""
         if len(request.images) > self._limits.references_max:
             return {}  # which the other entry refuses
-        policies, now, own = self._policies(), self._clock(), self._lend(request)
+        policies, now, own = self._policies().within(request.namespace), self._clock(), self._lend(request)
         wanted: dict[str, Pending] = {}
         for text, paths in by_text(pin.patchable(request)):
             begun = self._verifier.begin(

@@ -5,6 +5,9 @@ meant is a warning, and so is a change after which nothing is enforced. Only tho
 trust, whom the operator names. Whatever is admitted, the loader reads it again: this entry may have been away. What is
 written beside the policies, our own status for one, changes none of them and passes unread.
 
+What takes long, reading policies, is done in a thread for one review after another: whoever reaches the port may send
+large ones, and threads are few that reviews of pods need too.
+
 specs: kubernetes.md 3, 5, 11 and 17.
 """
 
@@ -18,23 +21,25 @@ from datetime import UTC, datetime
 
 from webhook import settings
 from webhook.admission import review
-from webhook.admission.review import Review, UnexaminedError
+from webhook.admission.review import UnexaminedError
 from webhook.admission.watch import Watch
 from webhook.audit import record
 from webhook.audit.record import Entry
 from webhook.errors import Code, InconclusiveError, MalformedError, quote
 from webhook.kube.workload import Request
-from webhook.policy import lint, parcel, shelf
-from webhook.policy.model import Mode, PolicySet, TrustPolicy
+from webhook.policy import lint, parcel, places, shelf
+from webhook.policy.model import PolicySet, TrustPolicy
 from webhook.policy.parcel import Parcel
 from webhook.policy.source import parse_baseline
 from webhook.policy.syntax.mistakes import PolicyErrors
+from webhook.trust.stored import ObjectKind, StoredObject
 
 MESSAGE_MAX_BYTES = 2048
 LINE_MAX_CHARS = 400
 WARNINGS_MAX, WARNING_MAX_CHARS = 5, 256
 ANNOTATION_MAX_CHARS = 1000
 NAMES_MAX = 20
+TURN_SECONDS = 5.0  # for which a change waits while others are read: 1 MiB of policies takes seconds
 CONFIGMAPS, SECRETS = "configmaps", "secrets"
 OPERATIONS = ("CREATE", "UPDATE", "DELETE")
 INVALID, FORBIDDEN = 400, 403
@@ -65,6 +70,15 @@ class _Change:
     parsed: tuple[TrustPolicy, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """`change` is that of a ConfigMap, `None` where there is none to look at; `fault` is why it could not be read."""
+
+    request: Request
+    change: _Change | None = None
+    fault: str = ""
+
+
 class Policies:
     """Reads and decides what `policies.countersign.dev` is asked."""
 
@@ -88,17 +102,29 @@ class Policies:
         self._cluster, self._policy, self._pinning, self._clock = cluster, policy, pinning, clock
         self._writers = frozenset(cluster.policy_writers)
         self._baseline = parse_baseline(policy.baseline_exempt)
+        self._turn = asyncio.Lock()
 
-    def parse(self, body: bytes) -> Review:
-        """The request in `body`. Raises: MalformedError."""
-        return review.read(body)
+    def parse(self, body: bytes) -> Asked:
+        """What `body` asks, whatever its object is like. Raises: MalformedError."""
+        found = review.read(body)
+        asked = found.request
+        if not self._is_ours(asked) or asked.resource == SECRETS:
+            return Asked(asked)
+        try:
+            return Asked(asked, _Change(asked.name, _policies_in(found.old_object), _policies_in(found.obj)))
+        except MalformedError as error:
+            return Asked(asked, fault=error.detail)
 
-    async def decide(self, watch: Watch, request: Review, timeout: float | None) -> tuple[Entry, bytes]:  # noqa: ASYNC109
+    async def decide(self, watch: Watch, request: Asked, timeout: float | None) -> tuple[Entry, bytes]:  # noqa: ASYNC109
         """What is kept of the review, and the answer to it. Raises: UnexaminedError."""
-        del timeout  # nothing is asked of anybody
         asked = request.request
         try:
-            told = await asyncio.to_thread(self._judge, request)
+            told = self._look(request)
+            if isinstance(told, _Change):
+                told = await self._judge_in_turn(asked, told, min(timeout or TURN_SECONDS, TURN_SECONDS))
+        except TimeoutError as error:
+            busy = InconclusiveError(Code.OVERLOADED, "other changes of policies are being read")
+            raise UnexaminedError(busy, request=asked, status=503) from error
         except Exception as error:
             log.exception("review %s failed", asked.uid)
             failure = InconclusiveError(Code.INTERNAL_ERROR, "the review failed; the log says why")
@@ -109,17 +135,14 @@ class Policies:
             asked, told.refusal, warnings=told.warnings, annotations=annotations
         )
 
-    def _judge(self, request: Review) -> _Told:
-        asked = request.request
+    def _look(self, request: Asked) -> _Told | _Change:
+        """What is told at once, or the change of policies that has to be read for it."""
+        asked, change = request.request, request.change
         if not self._is_ours(asked):
             return _Told("skip", "no policy")
-        if asked.resource == SECRETS:
-            return self._guard(asked)
-        try:
-            change = _Change(asked.name, _policies_in(request.old_object), _policies_in(request.obj))
-        except MalformedError as error:
-            return _Told("deny", "policy_invalid", (INVALID, error.detail))
-        if not (change.old or change.new):
+        if request.fault:
+            return _Told("deny", "policy_invalid", (INVALID, request.fault))
+        if change is None or not (change.old or change.new):
             return self._guard(asked)
         if _is_same(change):
             return _Told("skip", "no policy changed")
@@ -127,9 +150,18 @@ class Policies:
             return self._forbid(
                 asked, f"policies of the namespace {self._cluster.namespace}", _revisions(asked, change)
             )
-        return self._judge_change(asked, change)
+        return change
 
-    def _judge_change(self, asked: Request, change: _Change) -> _Told:
+    async def _judge_in_turn(self, asked: Request, change: _Change, seconds: float) -> _Told:
+        """Raises: TimeoutError, where others took all of `seconds`."""
+        async with asyncio.timeout(seconds):
+            await self._turn.acquire()
+        try:
+            return await asyncio.to_thread(self._judge, asked, change)
+        finally:
+            self._turn.release()
+
+    def _judge(self, asked: Request, change: _Change) -> _Told:
         annotations = _revisions(asked, change)
         others = {name: policies for name, policies in self._in_force().items() if name != change.name}
         now = self._clock()
@@ -160,6 +192,9 @@ class Policies:
             yield "no policy enforces any more: COUNTERSIGN_NO_MATCH alone says what becomes of images"
         if _enforce(change.parsed) and self._fails_open():
             yield "the policy enforces, but the webhook's entry for pods says failurePolicy: Ignore"
+        for holder in _secrets_of(change.parsed):
+            if holder.name not in self._cluster.trust_secrets:
+                yield f"the webhook may not read {holder}: list it in the chart's value trustSecrets"
         policies = PolicySet((*change.parsed, *rest), "", "", self._baseline)
         only = {policy.name for policy in change.parsed}
         for finding in lint.lint(policies, now=now, pinning=self._pinning, only=only):
@@ -210,6 +245,13 @@ def _policies_in(obj: object) -> Parcel | None:
     return found if found and found.labelled else None
 
 
+def _secrets_of(policies: Iterable[TrustPolicy]) -> Iterable[StoredObject]:
+    """From which they take keys and certificates."""
+    signers = (signer for policy in policies for signer in policy.signers)
+    holders = dict.fromkeys(place.entry.holder for place in places.named(signers))
+    return [holder for holder in holders if holder.kind is ObjectKind.SECRET]
+
+
 def _is_same(change: _Change) -> bool:
     # The files themselves, not their digests: this lets pass who may write no policy
     old, new = change.old, change.new
@@ -231,7 +273,7 @@ def _empties_namespace(asked: Request) -> bool:
 
 
 def _enforce(policies: Iterable[TrustPolicy]) -> bool:
-    return any(policy.mode is Mode.ENFORCE or policy.enforce_in for policy in policies)
+    return any(policy.enforces for policy in policies)
 
 
 def _listed(lines: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from webhook.evidence.model import Outcome, Proof, Verdict
 from webhook.kube.workload import Owner, Request
 from webhook.policy.decision import AttestationLine, ImageDecision, PolicyDecision, Result, ReviewDecision
 
+UNAUTHENTICATED = "unauthenticated"  # no proof was asked for: whoever reaches the port may have sent this
 TEXT_MAX_CHARS = 200
 NAME_MAX_CHARS = 253  # of an object: RFC 1123, subdomain
 OWNER_MAX_CHARS = 317  # an `apiVersion` is a name, a slash and a label
@@ -57,8 +58,8 @@ def word_of(decision: ReviewDecision) -> str:
     return "allow" if results - {Result.UNCHANGED} else "skip"
 
 
-def compose(entry: Entry) -> Record:
-    """The record of `entry`."""
+def compose(entry: Entry, *, caller: str = UNAUTHENTICATED) -> Record:
+    """The record of `entry`. `caller` says how it is known who asked."""
     request = entry.request
     record: dict[str, object] = {
         "time": entry.at.isoformat(timespec="milliseconds"),
@@ -75,7 +76,7 @@ def compose(entry: Entry) -> Record:
         "namespace": clean(request.namespace, NAME_MAX_CHARS),
         "name": clean(request.name or request.generate_name, NAME_MAX_CHARS),
         "user": clean(request.user),
-        "caller": "unauthenticated",  # no client certificate was asked for: whoever reaches the port may have sent this
+        "caller": caller,
         "dry_run": request.dry_run,
         "duration_ms": round(entry.duration * 1000, 3),
     }

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from webhook.policy.model import Mode, PolicySet
+from webhook.policy.model import PolicySet
 from webhook.trust.keys import State as KeyState
 from webhook.trust.root import RootKind
 from webhook.trust.sources import State
@@ -98,7 +98,7 @@ class ClusterStanding(Collector):
         )
         if (fails_open := self._fails_open()) is not None:
             # kubernetes.md 17: a policy enforces, and the API server admits what nobody answers
-            enforcing = any(policy.mode is Mode.ENFORCE or policy.enforce_in for policy in self._policies().policies)
+            enforcing = any(policy.enforces for policy in self._policies().policies)
             yield GaugeMetricFamily(
                 "countersign_enforcement_fail_open",
                 "Whether a policy enforces while the webhook's entry for pods says failurePolicy: Ignore.",

@@ -90,10 +90,7 @@ class Kube:
         return await self._exchange("PUT", path, body=body)
 
     async def patch(self, path: str, body: object, *, kind: str = "merge") -> Object:
-        """The object at `path` after a patch: `merge` (RFC 7396), `json` (RFC 6902), `strategic-merge`.
-
-        Raises: KubeError.
-        """
+        """The object at `path` after a patch: `merge` (RFC 7396) or `json` (RFC 6902). Raises: KubeError."""
         return await self._exchange("PATCH", path, body=body, content_type=f"application/{kind}-patch+json")
 
     async def delete(self, path: str) -> None:
@@ -265,6 +262,6 @@ def _cause(details: object) -> str:
 
 
 def _said(error: BaseException) -> str:
-    if isinstance(error, TimeoutError | asyncio.TimeoutError):
+    if isinstance(error, TimeoutError):
         return "no answer in time"
     return quote(str(error) or type(error).__name__, max_chars=200)[1:-1]

@@ -11,7 +11,6 @@ spec: Kubernetes, images, imagePullSecrets; Secret types kubernetes.io/dockercon
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -213,8 +212,8 @@ def _parse(secret: Object) -> DockerConfig:
     if len(text) > SECRET_MAX_BYTES * 4 // 3 + 4:  # base64 of it
         raise MalformedError(Code.LIMIT_EXCEEDED, f"`{key}`: at most {SECRET_MAX_BYTES} bytes are read")
     try:
-        content = base64.b64decode(text, validate=True)
-    except ValueError:
+        content = untrusted.decode_base64(text, "")
+    except MalformedError:  # which shows what stands there
         raise MalformedError(Code.MALFORMED, f"`{key}`: not base64") from None
     return parse(content, max_entries=REGISTRIES_MAX)
 

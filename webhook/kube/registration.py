@@ -23,6 +23,7 @@ from webhook.untrusted import decode_base64
 
 GROUP = "/apis/admissionregistration.k8s.io/v1"
 VALIDATING, MUTATING = "validatingwebhookconfigurations", "mutatingwebhookconfigurations"
+KINDS = (VALIDATING, MUTATING)
 PODS, PIN = "pods.countersign.dev", "pin.countersign.dev"
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ class Registration:
         self._kube, self._name = kube, name
         self._seen: dict[str, Seen] = {}
         self._tell: list[Callable[[], None]] = []
-        kinds = (VALIDATING, MUTATING) if pinning else (VALIDATING,)
+        kinds = KINDS if pinning else (VALIDATING,)
         self._watchings = {kind: Watching(kube, _collection(kind, name), self._taker(kind)) for kind in kinds}
 
     @property

@@ -23,6 +23,7 @@ SHORTEST_WATCH, LONGEST_WATCH = 150, 300
 RELIST_SECONDS = 600.0  # should a watch ever have missed something
 SILENCE_SECONDS = 120.0  # the API server sends a bookmark each minute: who is silent for longer is gone
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+GATHER_SECONDS = 0.1  # between two calls of `changed`: what a thousand objects mean takes a while to find out
 GONE_PAUSE = 0.1  # several API servers may differ on what is too old
 DIALLING_SECONDS = CONNECT_SECONDS + 1.0  # a watch that ended sooner may never have begun
 FORBIDDEN, GONE = 403, 410
@@ -62,11 +63,6 @@ class Watching:
         self._listed_at = 0.0
         self.problem = "not asked yet"  # why what is at hand may be old; empty while it is not
         self.denied = False  # the API server answered, and does not let us
-
-    @property
-    def is_synced(self) -> bool:
-        """Whether all objects have been seen once, and `changed` has been told."""
-        return self._contact is not None
 
     @property
     def seconds_unheard(self) -> float:
@@ -118,7 +114,7 @@ class Watching:
 
     async def _list(self) -> None:
         objects, version = await self._kube.list(self._collection.path, self._collection.query)
-        self._objects = {_name(obj): obj for obj in objects}
+        self._objects = {_name(obj): _without_authors(obj) for obj in objects}
         self._version, self._listed_at = version, time.monotonic()
         self._heard()
         self._news.set()
@@ -129,7 +125,7 @@ class Watching:
         self._heard()
         match event.get("type"):
             case "ADDED" | "MODIFIED":
-                self._objects[_name(obj)] = obj
+                self._objects[_name(obj)] = _without_authors(obj)
             case "DELETED":
                 self._objects.pop(_name(obj), None)
             case _:
@@ -144,6 +140,7 @@ class Watching:
                 await self._changed(dict(self._objects))
             except Exception:
                 log.exception("what changed in %s could not be taken in; what was before stays", self._collection)
+            await asyncio.sleep(GATHER_SECONDS)
 
     def _heard(self) -> None:
         if self.problem and self._contact is not None:
@@ -154,6 +151,12 @@ class Watching:
         if error.detail != self.problem:
             log.warning("%s cannot be watched: %s", self._collection, error.detail)
         self.problem, self.denied = error.detail, error.status == FORBIDDEN
+
+
+def _without_authors(obj: Object) -> Object:
+    # managedFields of meta/v1, who wrote which field: the greater part of a small object, and nobody asks
+    metadata = {name: value for name, value in (obj.get("metadata") or {}).items() if name != "managedFields"}
+    return {**obj, "metadata": metadata}
 
 
 def _name(obj: Object) -> str:

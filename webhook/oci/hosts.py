@@ -8,6 +8,8 @@ registry sends us to it, and neither of them where anybody else does. See docs/r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from yarl import URL
 
 from webhook import addresses, settings
@@ -30,8 +32,12 @@ _DEFAULT_PORTS = {"https": 443, "http": 80}
 class Hosts:
     """The registries that an operator listed, and every other as it is: public, on https."""
 
-    def __init__(self, entries: tuple[settings.RegistryHost, ...], network: Network) -> None:
+    def __init__(
+        self, entries: tuple[settings.RegistryHost, ...], network: Network, *, allowed: Sequence[str] = ()
+    ) -> None:
+        """`allowed` are the only registries that may be asked; where it is empty, all are."""
         self._network = network
+        self._allowed = frozenset(reference.matching_host(host) for host in allowed)
         self._named = {reference.matching_host(entry.host): entry for entry in entries}
         self._dialled = {_dialled(entry): entry for entry in entries}
         self._found: dict[str, tuple[Target, authn.Registry]] = {}
@@ -43,6 +49,7 @@ class Hosts:
         """
         found = self._found.get(repository.host)
         if found is None:
+            self._check_allowed(repository.host)
             if len(self._found) >= MAX_TARGETS:
                 self._found.clear()
             found = self._found[repository.host] = self._look_up(repository.host)
@@ -82,6 +89,13 @@ class Hosts:
             self._network.proxy(scheme, "registry.invalid", port)
         for name in self._named:
             self._look_up(name)
+
+    def _check_allowed(self, host: str) -> None:
+        if self._allowed and reference.matching_host(host) not in self._allowed:
+            raise RejectedError(
+                Code.HOST_REFUSED,
+                f"{quote(host)} is none of the registries that may be asked (setting COUNTERSIGN_REGISTRIES_ALLOWED)",
+            )
 
     def _look_up(self, host: str) -> tuple[Target, authn.Registry]:
         name = reference.matching_host(host)

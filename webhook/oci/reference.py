@@ -259,7 +259,9 @@ def _fits(pattern: tuple[str, ...], parts: tuple[str, ...]) -> bool:
     """Whether `parts` are as many as `pattern` has, and each is what stands there, or `*` does."""
     if len(pattern) != len(parts):
         return False
-    return pattern == parts or all(wanted in ("*", part) for wanted, part in zip(pattern, parts, strict=True))
+    if "*" not in pattern:  # as most: a thousand policies are asked of each image
+        return pattern == parts
+    return all(wanted in ("*", part) for wanted, part in zip(pattern, parts, strict=True))
 
 
 def _parse_host_pattern(text: str, host: str, *, alone: bool) -> tuple[str, ...]:

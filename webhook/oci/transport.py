@@ -91,7 +91,7 @@ class Transport:
         credentials: tuple[CredentialSource, ...],
         observe: Observer | None,
     ) -> None:
-        self.hosts = Hosts(limits.hosts, network)
+        self.hosts = Hosts(limits.hosts, network, allowed=limits.allowed)
         self._limits = limits
         self._client: Client = network.open(connections_per_host=limits.connections_per_host)
         self._credentials = credentials

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -44,7 +44,10 @@ def parse(data: bytes, *, origin: str, now: datetime, max_bytes: int = markup.MA
     demands = [_read(sheet) for sheet in sheets]
     _check_policy_names(sheets, mistakes)
     mistakes.raise_any()
-    return tuple(_policy(sheet, demand, origin) for sheet, demand in zip(sheets, demands, strict=True))
+    lines = _lines(mistakes)
+    return tuple(
+        _policy(sheet, demand, origin, lines[sheet.path()]) for sheet, demand in zip(sheets, demands, strict=True)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +139,15 @@ def _check_policy_names(sheets: Sequence[Sheet], mistakes: Mistakes) -> None:
         first.setdefault(name, path)
 
 
-def _policy(sheet: Sheet, demands: _Demands, origin: str) -> TrustPolicy:
+def _lines(mistakes: Mistakes) -> Mapping[Path, Mapping[str, int]]:
+    """Where each path stands, by document."""
+    lines: dict[Path, dict[str, int]] = {}
+    for path, (line, _) in mistakes.marks.items():
+        lines.setdefault(path[:1], {})[show_path(path)] = line
+    return lines
+
+
+def _policy(sheet: Sheet, demands: _Demands, origin: str, lines: Mapping[str, int]) -> TrustPolicy:
     """The values of a document without mistakes."""
     document = models.Document.model_validate(sheet.value)
     spec = document.spec
@@ -162,7 +173,7 @@ def _policy(sheet: Sheet, demands: _Demands, origin: str) -> TrustPolicy:
         trust_roots=demands.trust_roots,
         trust_stores=demands.trust_stores,
         idle_overrides=notary.idle_overrides(sheet),
-        lines={show_path(path): mark[0] for path, mark in sheet.mistakes.marks.items() if path[:1] == sheet.path()},
+        lines=lines,
     )
 
 

@@ -207,4 +207,11 @@ def _read_all(stored: Object) -> Mapping[str, Kept]:
 
 def _entries(stored: Object) -> dict[str, bytes]:
     found = stored.get("binaryData") or {}
-    return {name: base64.b64decode(found[name]) for name in sorted(found)[:ENTRIES_MAX]}
+    return {name: _decode(found[name]) for name in sorted(found)[:ENTRIES_MAX]}
+
+
+def _decode(value: object) -> bytes:
+    try:
+        return untrusted.decode_base64(untrusted.as_string(value, ""), "")
+    except MalformedError:
+        return b""  # an entry that cannot be read, like any other

@@ -20,9 +20,13 @@ from webhook.trust.notary.levels import CertificateRule, VerifyTimestamp
 from webhook.trust.notary.stores import StoreKind
 
 
-def lint(policy: TrustPolicy, policies: Sequence[TrustPolicy]) -> Iterator[Finding]:
-    """The findings on one policy; `policies` are all, whose `deny` counts everywhere."""
-    denied = {entry.key_fingerprint: other.name for other in policies for entry in other.deny if entry.key_fingerprint}
+def denied(policies: Iterable[TrustPolicy]) -> Mapping[str, str]:
+    """The policy that denies a key, by its fingerprint: what one of them denies counts everywhere."""
+    return {entry.key_fingerprint: policy.name for policy in policies for entry in policy.deny if entry.key_fingerprint}
+
+
+def lint(policy: TrustPolicy, denied: Mapping[str, str]) -> Iterator[Finding]:
+    """The findings on one policy, where these keys are `denied`."""
     yield from _signers(policy, denied)
     yield from _trust_roots(policy)
     for index, rule in enumerate(policy.rules):

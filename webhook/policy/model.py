@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from itertools import compress
 
 from webhook.evidence.model import Signer
 from webhook.oci.reference import Digest, Pattern
@@ -160,6 +161,11 @@ class TrustPolicy:
     trust_stores: tuple[TrustStore, ...] = ()
     idle_overrides: tuple[str, ...] = ()  # paths of those that say what their level does anyway
 
+    @property
+    def enforces(self) -> bool:
+        """Whether it denies anything anywhere: in every namespace of its own, or in some."""
+        return self.mode is Mode.ENFORCE or bool(self.enforce_in)
+
 
 @dataclass(frozen=True, slots=True)
 class PolicySet:
@@ -177,6 +183,7 @@ class PolicySet:
     broken: tuple[str, ...] = ()
     silent: int = 0
     _within: dict[str, PolicySet] = field(default_factory=dict, init=False, compare=False, repr=False)
+    _alike: dict[bytes, PolicySet] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def within(self, namespace: str) -> PolicySet:
         """The same without those policies that are silent on every image in `namespace`, found once for each.
@@ -185,9 +192,17 @@ class PolicySet:
         """
         found = self._within.get(namespace)
         if found is None:
-            kept = tuple(policy for policy in self.policies if policy.deny or namespace in policy.namespaces)
-            found = replace(self, policies=kept, silent=len(self.policies) - len(kept))
             if len(self._within) >= NAMESPACES_MAX:
                 self._within.clear()
-            self._within[namespace] = found
+                self._alike.clear()
+            found = self._within[namespace] = self._speaking(namespace)
+        return found
+
+    def _speaking(self, namespace: str) -> PolicySet:
+        # One for all namespaces of which the same policies speak: names come from whoever reaches the port
+        speak = bytes(bool(policy.deny) or namespace in policy.namespaces for policy in self.policies)
+        found = self._alike.get(speak)
+        if found is None:
+            kept = tuple(compress(self.policies, speak))
+            found = self._alike[speak] = replace(self, policies=kept, silent=len(self.policies) - len(kept))
         return found

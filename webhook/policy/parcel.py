@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from webhook import untrusted
+from webhook import settings, untrusted
 from webhook.errors import quote
 from webhook.policy import document, shelf
 from webhook.policy.model import TrustPolicy
@@ -23,6 +23,7 @@ LABEL, LABEL_VALUE = "countersign.dev/policy", "true"
 STATUS = "countersign.dev/status"  # the annotation in which we say what became of the ConfigMap
 ENDINGS = (".yaml", ".yml")
 FILES_MAX = 200  # of one ConfigMap, as of a folder
+SIZE_MAX_CHARS = settings.MIB  # of its policy files: no API server stores more, but others reach our port too
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +104,8 @@ def parse(parcel: Parcel, *, now: datetime, max_bytes: int) -> tuple[TrustPolicy
 
     Raises: PolicyErrors, with all mistakes.
     """
-    if parcel.fault:
-        raise PolicyErrors([_mistake(parcel, parcel.fault)])
+    if fault := parcel.fault or _excess(parcel):
+        raise PolicyErrors([_mistake(parcel, fault)])
     mistakes = _check(parcel)
     policies: list[TrustPolicy] = []
     for key, text in list(parcel.files.items())[:FILES_MAX]:
@@ -133,6 +134,12 @@ def digest(files: Mapping[str, str], binary: tuple[str, ...] = ()) -> str:
 def shown_revision(content: str) -> str:
     """By which people know a content: 12 digits of it, as of a policy."""
     return content[:12]
+
+
+def _excess(parcel: Parcel) -> str:
+    if parcel.size <= SIZE_MAX_CHARS:
+        return ""
+    return f"at most {SIZE_MAX_CHARS} characters of policies expected, found {parcel.size}"
 
 
 def _check(parcel: Parcel) -> list[Mistake]:

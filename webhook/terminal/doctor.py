@@ -143,7 +143,7 @@ async def _opened(configured: Settings) -> AsyncIterator[tuple[Cloud, Ways]]:
     outside = join(configured)
     client = outside.network.open(connections_per_host=CONNECTIONS_PER_HOST)
     try:
-        hosts = Hosts(configured.registry.hosts, outside.network)
+        hosts = Hosts(configured.registry.hosts, outside.network, allowed=configured.registry.allowed)
         yield Cloud(outside.aws, configured), Ways(client, hosts, outside.registry, outside.sources)
     finally:
         await client.close()

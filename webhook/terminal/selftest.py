@@ -10,8 +10,6 @@ spec: Kubernetes dynamic admission control; admission.k8s.io/v1.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import http.client
 import json
 import ssl
@@ -19,11 +17,12 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from webhook.errors import OperatorError, quote
+from webhook.errors import MalformedError, OperatorError, quote
 from webhook.kube import client
 from webhook.kube.client import KubeError
+from webhook.kube.registration import GROUP, KINDS
 from webhook.terminal.paper import BAD, DIM, GOOD, Paper
-from webhook.terminal.unregister import API, KINDS
+from webhook.untrusted import as_object, decode_base64, parse_json
 
 SECONDS = 10.0
 ANSWER_MAX_BYTES = 1 << 20
@@ -53,7 +52,7 @@ async def _entries(name: str, kubeconfig: Path | None, context: str | None) -> l
     try:
         for kind in KINDS:
             try:
-                found += (await kube.get(f"{API}/{kind}/{name}")).get("webhooks") or ()
+                found += (await kube.get(f"{GROUP}/{kind}/{name}")).get("webhooks") or ()
             except KubeError as error:
                 if error.status != 404:
                     raise OperatorError(error.detail) from error
@@ -80,8 +79,8 @@ def _ask(entry: dict[str, Any]) -> str:
 def _authorities(entry: dict[str, Any]) -> str:
     """Raises: _WrongError."""
     try:
-        return base64.b64decode(entry["clientConfig"].get("caBundle") or "", validate=True).decode("ascii")
-    except (binascii.Error, UnicodeDecodeError) as error:
+        return decode_base64(entry["clientConfig"].get("caBundle") or "", "caBundle").decode("ascii")
+    except (MalformedError, UnicodeDecodeError) as error:
         raise _WrongError("its caBundle is no PEM") from error
 
 
@@ -105,11 +104,14 @@ def _decision(answer: tuple[int, bytes], uid: str) -> str:
     if status != 200:
         raise _WrongError(f"HTTP {status}: {quote(body[:200].decode(errors='replace'))}")
     try:
-        response = json.loads(body)["response"]
-        allowed, echoed = response["allowed"], response["uid"]
-    except (ValueError, KeyError, TypeError) as error:
+        envelope = as_object(parse_json(body, max_bytes=ANSWER_MAX_BYTES, what="it"), "it")
+        response = as_object(envelope.get("response"), "response")
+    except MalformedError as error:
         raise _WrongError("no AdmissionReview came back") from error
-    if echoed != uid:
+    allowed = response.get("allowed")
+    if not isinstance(allowed, bool):
+        raise _WrongError("no AdmissionReview came back")
+    if response.get("uid") != uid:
         raise _WrongError("another review's answer came back")
     return f"answers: {'allowed' if allowed else 'denied'}"
 

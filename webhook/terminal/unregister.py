@@ -8,10 +8,8 @@ from pathlib import Path
 from webhook.errors import OperatorError
 from webhook.kube import client
 from webhook.kube.client import Kube, KubeError
+from webhook.kube.registration import GROUP, KINDS
 from webhook.terminal.paper import Paper
-
-KINDS = ("validatingwebhookconfigurations", "mutatingwebhookconfigurations")
-API = "/apis/admissionregistration.k8s.io/v1"
 
 
 def run(name: str, *, kubeconfig: Path | None, context: str | None, paper: Paper) -> int:
@@ -24,7 +22,7 @@ async def _run(name: str, kubeconfig: Path | None, context: str | None, paper: P
     kube = await client.by_kubeconfig_or_in_cluster(kubeconfig, context=context)
     try:
         for kind in KINDS:
-            paper.line(f"{kind}/{name}: {await _delete(kube, f'{API}/{kind}/{name}')}")
+            paper.line(f"{kind}/{name}: {await _delete(kube, f'{GROUP}/{kind}/{name}')}")
     finally:
         await kube.close()
 

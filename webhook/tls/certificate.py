@@ -35,6 +35,8 @@ class ServingCertificate:
 
     def __init__(self, options: settings.Server, *, now: datetime) -> None:
         self.context = new_context()
+        if options.client_ca_file:
+            _ask_for_certificates(self.context, options.client_ca_file)
         self.problem: str | None = None
         self._options = options
         self._seen = b""
@@ -124,6 +126,16 @@ def new_context() -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     return context
+
+
+def _ask_for_certificates(context: ssl.SSLContext, authorities: Path) -> None:
+    """No handshake succeeds without a certificate of one of `authorities`, a file in PEM. Raises: OperatorError."""
+    pem = files.load(authorities, FILE_MAX_BYTES)
+    try:
+        context.load_verify_locations(cadata=pem.decode("ascii"))
+    except (ssl.SSLError, ValueError) as error:
+        raise OperatorError(f"{authorities}: no certificate in PEM found") from error
+    context.verify_mode = ssl.CERT_REQUIRED
 
 
 def _serve(context: ssl.SSLContext, pair: Pair) -> None:

@@ -15,20 +15,27 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from webhook import settings
 from webhook.audit.sinks import Metrics
+from webhook.web.callers import Callers
 from webhook.web.entrance import Life, error_body
 
 
 class Admission(FastAPI):
-    """The application of the admission port. `entrances` take a way of their own, past routing and middleware."""
+    """The application of the admission port. `entrances` take a way of their own, past routing and middleware.
 
-    def __init__(self, entrances: Mapping[str, ASGIApp]) -> None:
+    Whoever is not one of the `callers` is told no more than that, before a byte of a body is read.
+    """
+
+    def __init__(self, entrances: Mapping[str, ASGIApp], callers: Callers | None = None) -> None:
         super().__init__(openapi_url=None, exception_handlers={HTTPException: _http_error})
-        self._entrances = dict(entrances)
+        self._entrances, self._callers = dict(entrances), callers or Callers(settings.Server())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         entrance = self._entrances.get(scope["path"]) if scope["type"] == "http" else None
-        if entrance is not None:
+        if scope["type"] == "http" and not self._callers.allow(scope):
+            await _json_error(403, "forbidden", "reviews are not taken from this address")(scope, receive, send)
+        elif entrance is not None:
             await entrance(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
@@ -63,9 +70,11 @@ def operations(*, life: Life, metrics: Metrics) -> FastAPI:
 async def _http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # it is registered for nothing else
     word = HTTPStatus(error.status_code).phrase.lower()
-    return Response(
-        error_body(word.replace(" ", "_"), word), error.status_code, error.headers, media_type="application/json"
-    )
+    return _json_error(error.status_code, word.replace(" ", "_"), word, error.headers)
+
+
+def _json_error(status: int, code: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(error_body(code, detail), status, headers, media_type="application/json")
 
 
 def _json(status: int, content: Mapping[str, object]) -> Response:

@@ -77,7 +77,7 @@ class Entrance(Generic[R]):
 
     `webhook` is the name by which metrics and records know the entry: `pods`, `workloads`, `policies`, `pin`.
     `fails_open` says whether the API server would admit what is answered with an error of HTTP; then there is none
-    where a denial is possible. `large` is shared by all entrances.
+    where a denial is possible. `large` is shared by all entrances, `caller` is what records say of who asks.
     """
 
     def __init__(
@@ -91,10 +91,11 @@ class Entrance(Generic[R]):
         large: asyncio.Semaphore,
         body_max_bytes: int,
         fails_open: Callable[[], bool],
+        caller: str = record.UNAUTHENTICATED,
     ) -> None:
         self._webhook, self._parse, self._decide = webhook, reviewer.parse, reviewer.decide
         self._trail, self._metrics, self._life, self._large = trail, metrics, life, large
-        self._body_max_bytes, self._fails_open = body_max_bytes, fails_open
+        self._body_max_bytes, self._fails_open, self._caller = body_max_bytes, fails_open, caller
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._metrics.inflight.inc()
@@ -192,7 +193,7 @@ class Entrance(Generic[R]):
             entry = replace(entry, webhook=self._webhook)
         self._metrics.review(entry)
         try:
-            self._trail.put(record.compose(entry))
+            self._trail.put(record.compose(entry, caller=self._caller))
         except Exception:
             log.exception("review %s was answered but not recorded", entry.request.uid)
             self._metrics.dropped("record", 1)

@@ -59,6 +59,7 @@ class _Entry:
 def entrances(
     configured: Settings,
     *,
+    caller: str,
     policies: Callable[[], PolicySet],
     verifier: Verifier,
     trail: Trail,
@@ -66,7 +67,7 @@ def entrances(
     life: Life,
     cluster: Cluster = NO_CLUSTER,
 ) -> Mapping[str, Entrance[Any]]:
-    """Every entrance, by its path."""
+    """Every entrance, by its path. `caller` is what records say of how callers are known."""
     large = asyncio.Semaphore(LARGE_BODIES)
     return {
         path: Entrance(
@@ -78,6 +79,7 @@ def entrances(
             large=large,
             body_max_bytes=configured.admission.body_max_bytes,
             fails_open=entry.fails_open,
+            caller=caller,
         )
         for path, entry in _entries(configured, policies, verifier, cluster).items()
     }
@@ -116,7 +118,11 @@ def _entries(
         "/validate-workloads": _Entry("workloads", workloads),
         "/mutate": _Entry("pin", pinning),
     }
-    return entries | ({"/validate-policy": _Entry("policies", cluster.policies)} if cluster.policies else {})
+    if cluster.policies:
+        # Its failure policy is Ignore, so that whoever repairs an installation that is down can: what cannot be read
+        # would pass who may write policies
+        entries["/validate-policy"] = _Entry("policies", cluster.policies, lambda: True)
+    return entries
 
 
 def _hosts(configured: Settings) -> frozenset[str]:
