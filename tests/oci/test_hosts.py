@@ -34,6 +34,7 @@ from tests.doubles.registry import (
 from webhook import settings
 from webhook.errors import Code, CountersignError, InconclusiveError, RejectedError
 from webhook.network import Network
+from webhook.oci import reference
 from webhook.oci.hosts import Hosts
 from webhook.oci.reference import Repository
 
@@ -327,3 +328,26 @@ async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     while data := await reader.read(65536):
         writer.write(data)
         await writer.drain()
+
+
+@pytest.mark.parametrize(
+    ("allowed", "image", "asked"),
+    [
+        pytest.param((), "registry.example.com/a", True, id="nothing is listed"),
+        pytest.param(("registry.example.com",), "registry.example.com/a", True, id="listed"),
+        pytest.param(("registry.example.com",), "registry.example.com:443/a", True, id="by its default port"),
+        pytest.param(("docker.io",), "nginx", True, id="Docker Hub without its name"),
+        pytest.param(("registry.example.com",), "registry.example.com:8443/a", False, id="another port"),
+        pytest.param(("registry.example.com",), "registry.example.com.evil.example/a", False, id="a look-alike"),
+        pytest.param(("registry.example.com",), "nginx", False, id="Docker Hub is another"),
+    ],
+)
+def test_only_registries_that_are_allowed_are_asked(allowed: tuple[str, ...], image: str, asked: bool) -> None:
+    hosts = Hosts((), Network(settings.Network()), allowed=allowed)
+    repository = reference.parse(image).repository
+    if asked:
+        assert hosts.find(repository)
+    else:
+        with pytest.raises(RejectedError, match="COUNTERSIGN_REGISTRIES_ALLOWED") as refused:
+            hosts.find(repository)
+        assert refused.value.code is Code.HOST_REFUSED
