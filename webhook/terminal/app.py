@@ -242,7 +242,7 @@ def discover(
 Examples:
   countersign doctor --policy policies/
   countersign doctor --policy production.yaml 111122223333.dkr.ecr.us-west-2.amazonaws.com/shop:1.4
-  kubectl exec deployment/countersign -- countersign doctor --policy /etc/countersign/policies
+  kubectl exec deployment/countersign -- countersign doctor ghcr.io/acme/shop:1.4
   countersign doctor ghcr.io/acme/shop:1.4 --output json | jq '.subjects[] | select(.well | not)'
 
 \b
