@@ -11,7 +11,7 @@ pip := .venv/bin/python -m pip --disable-pip-version-check --quiet
 locked := install --no-deps --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format check bench fuzz e2e tools packages image chart-readme schema requirements clean
+.PHONY: help demo test lint format check bench fuzz e2e tour tools packages image chart-readme schema requirements clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +21,8 @@ demo: .venv/runtime  ## signed, unsigned, tampered and wrongly signed images bef
 
 test: check  ## everything: tools, lint, types, import contracts, all tests on a real cluster
 	@$(MAKE) --no-print-directory tools packages
-	.venv/bin/pytest -m 'cluster or tools'
+	.venv/bin/pytest -m 'tools and not cluster' -n auto -q
+	.venv/bin/pytest -m cluster -n 2 --dist loadfile -q
 
 check: lint  ## the quick half of it: no cluster, no Go
 	.venv/bin/pytest -m 'not cluster and not tools' -n auto -q
@@ -45,6 +46,11 @@ fuzz: .venv/development  ## change accepted signatures at random, and compare wi
 
 e2e: .venv/development tools packages  ## only the tests on a real cluster
 	.venv/bin/pytest -m cluster
+
+tour: .venv/development tools packages  ## write docs/tour.md anew: an installation's life on a real cluster, in a terminal
+	rm -f .tools/tour.md
+	-.venv/bin/pytest -q tests/e2e/test_tour.py
+	cp .tools/tour.md docs/tour.md
 
 tools:  ## build Kubernetes, cosign and the other real tools into .tools/bin; needs Go, once twelve minutes
 	@tests/cluster/tools/build .tools/bin

@@ -116,6 +116,21 @@ def cluster(tools: Path) -> Iterator[Cluster]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def another_cluster(tools: Path) -> Iterator[Cluster]:
+    """A cluster that tests may disturb; each leaves it as it was."""
+    with _free_directory() as directory, Cluster(directory, tools) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def vacant_cluster(tools: Path, image_archive: Path) -> Iterator[Cluster]:
+    """A cluster that has the image of Countersign, and where nothing of it is installed between tests."""
+    with _free_directory() as directory, Cluster(directory, tools) as running:
+        running.load(image_archive)
+        yield running
+
+
 @contextmanager
 def _free_directory() -> Iterator[Path]:
     """Where no other run has its cluster: a second one in the same directory would end the first."""
@@ -140,7 +155,12 @@ def api_server(tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(scope="session")
 def image_archive() -> Path:
-    """The image that the Dockerfile makes, as a docker-archive named `IMAGE`; its layers are kept between runs."""
+    """The image that the Dockerfile makes, as a docker-archive named `IMAGE`."""
+    return build_image()
+
+
+def build_image() -> Path:
+    """That image, made where anything of it changed; its layers are kept between runs."""
     kept = TOOLS / "images"
     kept.mkdir(parents=True, exist_ok=True)
     base, archive = kept / "python.tar", kept / "countersign.tar"

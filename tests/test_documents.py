@@ -147,7 +147,7 @@ def test_a_policy_that_is_shown_loads(text: str) -> None:
 def test_policies_are_shown() -> None:
     assert {name.rpartition("-")[0] for name, _ in policies()} == {
         "README.md", "attestations.md", "aws.md", "cookbook.md", "keyless.md", "keys.md", "migration.md", "notary.md",
-        "policy.md", "trust-roots.md",
+        "policy.md", "tour.md", "trust-roots.md",
     }  # fmt: skip
 
 

@@ -224,3 +224,38 @@ def test_quoted_text_is_ascii_of_bounded_length(text: str, max_chars: int) -> No
 def test_escapes_count_and_a_cut_is_told() -> None:
     assert quote("\U0001f600" * 1_000_000, max_chars=25) == r"'\U0001f600\U0001f600'..."
     assert quote("a...", max_chars=10) == "'a...'"
+
+
+@pytest.mark.parametrize(
+    ("data", "is_read"),
+    [
+        pytest.param(b'["' + b"," * 1000 + b'"]', True, id="text is one value"),
+        pytest.param(b'["\\"' + b"[" * 1000 + b'"]', True, id="after an escaped quote"),
+        pytest.param(b'["\\\\",' + b'"[",' * 98 + b"0]", True, id="as many as may be"),
+        pytest.param(b'["\\\\"' + b",1" * 101 + b"]", False, id="after an escaped backslash"),
+        pytest.param(b"[" * 101, False, id="nothing but openings"),
+        pytest.param(b'{"a":{"b":"' + b"," * 1000 + b'"}' + b',"c":[{}]' * 50 + b"}", False, id="beside text"),
+        pytest.param(b'""' * 100_000 + b"," * 101, False, id="strings that nothing separates"),
+        pytest.param(b'["' + b"," * 1000, True, id="a string without an end"),
+    ],
+)
+def test_values_are_counted_outside_of_text(data: bytes, is_read: bool) -> None:
+    """Nobody may have an object refused for the commas in its text: what it says is no structure."""
+    if is_read:
+        untrusted.check_values(data, max_values=100, what="the document")
+    else:
+        said = refusal(lambda: untrusted.check_values(data, max_values=100, what="the document"))
+        assert said.code == Code.LIMIT_EXCEEDED
+
+
+@given(st.recursive(st.text() | st.none(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_counting_agrees_with_what_is_read(value: object) -> None:
+    def count(found: object) -> int:
+        inside = list(found.values()) if isinstance(found, dict) else found if isinstance(found, list) else ()
+        commas = max(len(inside) - 1, 0)
+        return (isinstance(found, dict | list)) + commas + sum(map(count, inside))
+
+    data, most = json.dumps(value, ensure_ascii=False).encode(), count(value)
+    untrusted.check_values(data, max_values=most, what="the document")
+    if len(data) >= most > 0:
+        assert refusal(lambda: untrusted.check_values(data, max_values=most - 1, what="it")).code == Code.LIMIT_EXCEEDED

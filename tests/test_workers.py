@@ -18,7 +18,7 @@ from webhook import judging, settings
 from webhook.errors import Code
 from webhook.evidence.model import Evidence, Signer, Verdict, Wants
 from webhook.judging import Judgement, Question
-from webhook.trust.root import Trust
+from webhook.trust.at_hand import Trust
 from webhook.workers import Workers, _Line, _Worker
 
 QUESTION = Question(

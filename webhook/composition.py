@@ -28,9 +28,10 @@ from webhook.policy.model import PolicySet
 from webhook.policy.source import DirectorySource
 from webhook.settings import Settings
 from webhook.tls.certificate import ServingCertificate
+from webhook.trust.at_hand import Trust
 from webhook.trust.keys import KeySource
 from webhook.trust.kms import KMSKey
-from webhook.trust.root import PUBLIC_GOOD, RootSource, Trust
+from webhook.trust.root import PUBLIC_GOOD, RootSource
 from webhook.trust.sources import TrustSource
 from webhook.verification import Verifier
 from webhook.web import app as web

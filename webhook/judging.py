@@ -23,9 +23,9 @@ from webhook.policy import attestations
 from webhook.policy.decision import Weighed
 from webhook.policy.model import AttestationDemand
 from webhook.settings import OFF_LOOP_BYTES, Crosscheck
+from webhook.trust.at_hand import KeyPlace, Trust
 from webhook.trust.identity import Identity
 from webhook.trust.material import PublicKey
-from webhook.trust.root import KeyPlace, Trust
 
 QUICK = 10  # keys of the usual kinds that are tried in a millisecond
 _SLOW = {"ECDSA P-384": 12, "ECDSA P-521": 10}

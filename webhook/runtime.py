@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from webhook.kube.client import Kube
 
 THREADS = 4  # for what would hold up the loop: large bodies, policies as they are loaded, files
+SWITCH_SECONDS = 0.001  # in which a thread hands Python's lock over: the loop waits for it some times in each review
 READY_PAUSE = 1.0  # seconds between two looks whether all is loaded
 WORK_PAUSE = 5.0  # seconds before work that failed is begun again
 TRAIL_GRACE = 2.0  # seconds for records to be written when the process ends
@@ -124,6 +125,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def serve(configured: Settings) -> None:
     """Serves until a signal. Raises: OperatorError, before anything was answered."""
+    sys.setswitchinterval(SWITCH_SECONDS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(configured))
 
@@ -136,6 +138,7 @@ async def _serve(configured: Settings) -> None:
         loop.add_signal_handler(name, _stop_or_exit, stop)
 
     def ready() -> None:
+        gc.collect()
         _settle_memory()
         settling.append(loop.create_task(_settle_when_ready(service.parts)))
         ports = service.admission_port, service.operations_port
@@ -168,12 +171,11 @@ async def _settle_when_ready(parts: Parts) -> None:
     if parts.installation is not None:
         while parts.life.problems():  # noqa: ASYNC110 - made of many states, none of which tells
             await asyncio.sleep(READY_PAUSE)
-        _settle_memory()
+        _settle_memory()  # without a collection, which would hold up reviews: what is loaded has no circles
 
 
 def _settle_memory() -> None:
     """What start-up made lives as long as the process, and what it only needed is given back: some 2 MiB."""
-    gc.collect()
     gc.freeze()  # no collection need look at it again
     with contextlib.suppress(AttributeError, OSError):  # of the C library, where it is glibc
         ctypes.CDLL(None).malloc_trim(0)

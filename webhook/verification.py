@@ -37,8 +37,8 @@ from webhook.policy.decision import Weighed
 from webhook.policy.model import OnUnavailable, PolicySet
 from webhook.policy.select import Selection
 from webhook.settings import Crosscheck
+from webhook.trust.at_hand import Trust
 from webhook.trust.notary.inquiry import Inquiry, Standing, Status
-from webhook.trust.root import Trust
 
 log = logging.getLogger(__name__)
 Paths = tuple[tuple[str, str], ...]

@@ -19,7 +19,7 @@ from webhook.oci import reference
 from webhook.oci.authn import PrivateCredentials
 from webhook.policy.decision import ImageDecision, Paths, Result
 from webhook.policy.model import PolicySet
-from webhook.trust.root import Trust
+from webhook.trust.at_hand import Trust
 from webhook.verification import Pending, Verifier
 
 LATE = InconclusiveError(Code.DEADLINE_EXCEEDED, "late")

@@ -173,12 +173,12 @@ async def test_the_denial_says_whether_the_webhook_is_there(installed: bool | No
         assert "retry in a moment, or write the reference with its digest" in answer.message
 
 
-async def test_pinning_off_asks_and_writes_nothing() -> None:
+async def test_a_replica_that_demands_no_digest_writes_one_when_it_is_asked() -> None:
+    """It is one of before the upgrade that turns pinning on, beside those that demand."""
     async with scene(configured=settings.Pin()) as at:
         asked = review(f"{at.image}:1")
-        assert not (await at.mutate(asked)).operations
-        assert at.asked == []
         assert (await at.validate(asked)).allowed, "by the digest that the tag names now"
+        assert (await at.mutate(asked)).images == [f"{at.image}:1@{at.signed}"]
 
 
 OWNER = {"apiVersion": "postgresql.cnpg.io/v1", "kind": "Cluster", "name": "db", "uid": "u1", "controller": True}

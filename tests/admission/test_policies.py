@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,9 @@ import pytest
 from tests.policy.configmap_objects import BROKEN, configmap
 from tests.policy.documents import KEYS, NOW, parse, policy
 from webhook import settings
+from webhook.admission import policies
 from webhook.admission.policies import NAMESPACE_CONTROLLER, Policies
+from webhook.admission.review import UnexaminedError
 from webhook.admission.watch import Watch
 from webhook.audit.record import Entry
 from webhook.errors import MalformedError
@@ -93,7 +96,7 @@ def by(user: str, *groups: str) -> dict[str, Any]:
         pytest.param({"data": {"a.yaml": OTHER}},
                      "configmap/prod: a.yaml:4:1: metadata.name: the policy other is in configmap/b already",
                      id="another ConfigMap's name"),
-        pytest.param({"data": {"a.yaml": "#" * (1 << 20) + "\n"}}, "configmap/prod: a.yaml:1:1: too large", id="large"),
+        pytest.param({"data": {"a.yaml": "#" * (1 << 20) + "\n"}}, "configmap/prod: at most 1048576", id="large"),
         pytest.param({"data": 7}, "data: an object expected, found a number", id="data of another type"),
         pytest.param({"data": {"a.yaml": 5}}, "data['a.yaml']: a string expected", id="a number for text"),
         pytest.param({"metadata": None}, "metadata: an object expected, found null", id="no metadata"),
@@ -298,6 +301,55 @@ async def test_who_does_not_know_itself_writes_no_last_good() -> None:
 async def test_what_is_no_policy_is_skipped(changes: dict[str, Any]) -> None:
     entry, response = await Cluster(writers=("sre",)).ask(None, configmap("prod", BROKEN), **changes)
     assert (response["allowed"], entry.word, entry.detail) == (True, "skip", "no policy")
+
+
+SMALL = policy("p{}", mode="warn", more="  exemptRegistries: [r.io]\n")
+
+
+async def test_what_no_api_server_stores_is_refused_unread() -> None:
+    files = {f"{number}.yaml": "a: 1\n" * 50_000 for number in range(5)}
+    entry, response = await Cluster().ask(None, configmap("prod", data=files))
+    assert (response["allowed"], entry.code) == (False, "policy_invalid")
+    expected = "configmap/prod: at most 1048576 characters of policies expected, found 1250000"
+    assert response["status"]["message"] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "too_large"),
+    [
+        pytest.param(policy("p{}", more=PINNED), 200, False, id="policies that enforce"),
+        pytest.param(policy("p{}", more=PINNED), 500, True, id="more of them"),
+        pytest.param(policy("p{}", mode="warn", more=PINNED), 500, False, id="as many that warn"),
+        pytest.param(policy("p", more=PINNED + "  rules:\n" + "    - images: [a.io/x]\n" * 600), 1, True, id="rules"),
+    ],
+)
+async def test_findings_are_looked_for_where_that_is_soon_done(text: str, count: int, too_large: bool) -> None:
+    """Every pair of patterns is compared, and whoever reaches the port may send thousands."""
+    _, response = await Cluster().ask(None, configmap("prod", "---\n".join(text.format(n) for n in range(count))))
+    assert response["allowed"]
+    told = [text for text in response.get("warnings", ()) if text.startswith("too large to look for findings")]
+    assert bool(told) == too_large
+
+
+async def test_many_small_policies_are_read_in_the_time_of_their_text() -> None:
+    started = time.process_time()
+    _, response = await Cluster().ask(None, configmap("prod", "---\n".join(SMALL.format(n) for n in range(1500))))
+    assert response["allowed"]
+    assert time.process_time() - started < 10  # a second; once it was the square of it
+
+
+async def test_changes_are_read_one_after_another_and_what_changes_none_waits_for_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(policies, "TURN_SECONDS", 0.01)
+    cluster, change = Cluster(), configmap("prod", GOOD)
+    async with cluster.entry._turn:
+        with pytest.raises(UnexaminedError) as caught:
+            await cluster.ask(None, change)
+        entry, _ = await cluster.ask(change, {**change, "metadata": {**change["metadata"], "annotations": {"a": "b"}}})
+    assert (caught.value.code, caught.value.status) == ("overloaded", 503)
+    assert entry.word == "skip"
+    assert (await cluster.ask(None, change))[0].word == "allow", "the turn was given back"
 
 
 def test_a_body_that_is_no_review_is_malformed() -> None:

@@ -30,7 +30,7 @@ from webhook.policy import decide
 from webhook.policy.decision import ImageDecision, Paths, Result, ReviewDecision
 from webhook.policy.model import PolicySet
 from webhook.settings import Early
-from webhook.trust.root import Trust
+from webhook.trust.at_hand import Trust
 from webhook.verification import Pending, Verifier
 
 PATHS = (("spec.template.spec.containers[0]", "api"),)

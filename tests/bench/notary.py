@@ -28,10 +28,10 @@ from webhook.judging import Question
 from webhook.oci.manifest import Descriptor
 from webhook.oci.reference import parse_digest
 from webhook.trust import path
+from webhook.trust.at_hand import Trust
 from webhook.trust.notary.levels import CertificateRule, Level, actions_of
 from webhook.trust.notary.profile import ProfileARN, SigningProfile
 from webhook.trust.notary.stores import StoreKind, TrustStore
-from webhook.trust.root import Trust
 
 NOTHING_REVOKED: Mapping[str, object] = {"revokedEntities": []}
 

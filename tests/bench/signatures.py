@@ -31,8 +31,9 @@ from webhook.policy.model import AttestationDemand
 from webhook.settings import Crosscheck
 from webhook.trust import root as trust_root
 from webhook.trust import timestamp
+from webhook.trust.at_hand import Trust
 from webhook.trust.identity import Identity
-from webhook.trust.root import PUBLIC_GOOD, Trust
+from webhook.trust.root import PUBLIC_GOOD
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors" / "sigstore"
 CASES = {case["id"]: case for case in json.loads((VECTORS / "index.json").read_text())["cases"]}

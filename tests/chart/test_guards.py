@@ -5,8 +5,10 @@ No right is ever wanting, so that what is refused was refused by a guard; whoeve
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -123,6 +125,32 @@ def test_policies_and_trust_material_are_written_by_whom_the_guard_lets(
     assert denied or not said.strip() or said.startswith("Warning")
 
 
+POLICY, EXTRACTORS = "countersign.dev/policy", "countersign.dev/extractors"
+
+
+@pytest.mark.parametrize(
+    ("labels", "act", "denied"),
+    [
+        ({}, ("patch", MERGE, "-p", CHANGED), DONE),
+        ({}, ("label", "team=mesh"), DONE),
+        ({}, ("label", f"{POLICY}=true"), DENIED),
+        ({}, ("label", f"{EXTRACTORS}=true"), DENIED),
+        ({POLICY: "true"}, ("patch", MERGE, "-p", CHANGED), DENIED),
+        ({POLICY: "true"}, ("label", f"{POLICY}-"), DENIED),
+        ({POLICY: "true"}, ("delete",), DENIED),
+        ({POLICY: "false"}, ("delete",), DONE),
+    ],
+)
+def test_what_anybody_may_write_holds_no_policies(
+    guarded: Callable[..., str], api_server: Server, labels: dict[str, str], act: tuple[str, ...], denied: bool
+) -> None:
+    metadata = {"name": "istio-ca-root-cert", "namespace": GUARDED, "labels": labels}
+    api_server.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
+    said = guarded(act[0], "configmap", "istio-ca-root-cert", *act[1:], "--dry-run=server")
+    api_server.kubectl("delete", "configmap", "istio-ca-root-cert", f"-n={GUARDED}")
+    assert ("denied request" in said) == denied, said
+
+
 @pytest.mark.parametrize(
     ("who", "groups", "denied"),
     [
@@ -180,6 +208,27 @@ def test_a_namespace_that_opted_in_stays_so(
 ) -> None:
     said = guarded("label", "ns", "opted-in", act, "--overwrite", "--dry-run=server", who=who, groups=groups)
     assert ("denied request" in said) == denied, said
+
+
+OPTED_OUT = '{"metadata":{"labels":{"countersign.dev/enforce":null}}}'
+
+
+def test_nor_by_way_of_its_status(guarded: Callable[..., str]) -> None:
+    """Who may write the status of a namespace writes its labels too."""
+    act = ("patch", "ns", "opted-in", "--subresource=status", MERGE, "-p")
+    assert "a namespace that is judged stays so" in guarded(*act, OPTED_OUT, "--dry-run=server")
+    assert not guarded(*act, OPTED_OUT, "--dry-run=server", groups=("platform",))
+    assert not guarded(*act, '{"metadata":{"labels":{"team":"dev"}}}', "--dry-run=server")
+
+
+def test_nor_by_way_of_its_finalizers(guarded: Callable[..., str], api_server: Server, tmp_path: Path) -> None:
+    found = json.loads(api_server.kubectl("get", "ns", "opted-in", "-o=json").stdout)
+    del found["metadata"]["labels"]["countersign.dev/enforce"]
+    path = tmp_path / "namespace.json"
+    path.write_text(json.dumps(found))
+    raw = ("replace", "--raw=/api/v1/namespaces/opted-in/finalize?dryRun=All", f"--filename={path}")
+    assert "a namespace that is judged stays so" in guarded(*raw)
+    assert not guarded(*raw, groups=("platform",))
 
 
 def test_other_namespaces_are_nobody_s_business(guarded: Callable[..., str], api_server: Server) -> None:

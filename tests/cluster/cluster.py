@@ -74,6 +74,12 @@ class Cluster:
             self.down()
             raise
 
+    def restart(self) -> None:
+        """As after a power failure: everything was ended at once, and runs again from what was stored."""
+        self.node.stop()
+        self.node.start()
+        self._start()
+
     def down(self) -> None:
         """Nothing of the cluster runs. Its directory stays, for its logs."""
         self.node.stop()

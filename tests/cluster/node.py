@@ -59,7 +59,8 @@ class Node:
         """
         for directory in ("etc", ".etc", "var/lib/containerd", "var/lib/kubelet", "var/log", "var/tmp"):
             (self.root / directory).mkdir(parents=True, exist_ok=True)
-        (self.root / "var/run").symlink_to("/run")
+        if not (self.root / "var/run").is_symlink():  # a node that starts again has it
+            (self.root / "var/run").symlink_to("/run")
         for hierarchy in _hierarchies():
             (hierarchy / self.cgroup).mkdir(exist_ok=True)
         unshare = ["unshare", "--mount", "--net", "--pid", "--uts", "--ipc", "--mount-proc", "--kill-child"]
@@ -126,6 +127,12 @@ class Node:
                 start_new_session=True,
                 env=self.environment,
             )
+
+    def end(self, name: str) -> None:
+        """What was spawned as `name` runs no more; it was not asked."""
+        process = self._spawned.pop(name)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
     def log(self, name: str) -> Path:
         return self.root / "var/log" / f"{name}.log"

@@ -18,8 +18,8 @@ from webhook.demo.signing import SigningKey
 from webhook.evidence.model import SIMPLE_SIGNING, Evidence, Form, Outcome, Place, Signer, SignerKind
 from webhook.oci.reference import Digest
 from webhook.trust import material
+from webhook.trust.at_hand import Trust
 from webhook.trust.material import Padding, PublicKey
-from webhook.trust.root import Trust
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 REFERENCE = "registry.example/org/app"

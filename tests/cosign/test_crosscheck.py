@@ -41,7 +41,7 @@ from webhook.judging import Question
 from webhook.oci.reference import Digest
 from webhook.policy.decision import Result
 from webhook.settings import Crosscheck
-from webhook.trust.root import Trust
+from webhook.trust.at_hand import Trust
 
 ROOT = Path(__file__).resolve().parents[2]
 SLSA = images.SLSA

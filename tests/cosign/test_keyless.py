@@ -27,8 +27,9 @@ from webhook.demo import signing
 from webhook.evidence.model import SIGN_PREDICATE, Evidence, Form, Outcome, Signer, SignerKind, Verdict
 from webhook.trust import material
 from webhook.trust import root as trust_root
+from webhook.trust.at_hand import Trust
 from webhook.trust.identity import Identity
-from webhook.trust.root import RootKind, RootSource, Trust
+from webhook.trust.root import RootKind, RootSource
 
 SUBJECT, ISSUER = "dev@example.com", "https://issuer.example.com"
 SLSA = "https://slsa.dev/provenance/v1"

@@ -14,8 +14,8 @@ from webhook.cosign import verifier
 from webhook.demo import signing
 from webhook.errors import Code
 from webhook.evidence.model import Evidence, Form, Verdict
+from webhook.trust.at_hand import Trust
 from webhook.trust.material import PublicKey
-from webhook.trust.root import Trust
 
 
 @pytest.mark.parametrize("found", [made.legacy(), made.bundle()], ids=["legacy", "bundle"])

@@ -23,8 +23,8 @@ from webhook.demo.signing import SigningKey
 from webhook.evidence.model import Evidence, Form, Outcome, Place, Signer, SignerKind, Verdict
 from webhook.oci.reference import Digest
 from webhook.trust import material
+from webhook.trust.at_hand import Trust
 from webhook.trust.material import Padding
-from webhook.trust.root import Trust
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"

@@ -24,7 +24,8 @@ from webhook.policy.decision import ImageDecision, Result
 from webhook.policy.model import PolicySet
 from webhook.settings import NoMatch
 from webhook.trust import sources
-from webhook.trust.root import PUBLIC_GOOD, Trust
+from webhook.trust.at_hand import Trust
+from webhook.trust.root import PUBLIC_GOOD
 from webhook.verification import Pending, Verifier
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)

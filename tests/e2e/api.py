@@ -18,11 +18,13 @@ API_SERVER_PORT = 6443
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`message` is the error's, as kubectl prints it after its own words; empty where the object was accepted."""
+    """`message` is the error's, as kubectl prints it after its own words; empty where the object was accepted.
+    `warnings` are those of all admission, in one text."""
 
     image: str
     code: int
     message: str
+    warnings: str = ""
 
 
 class API:
@@ -31,11 +33,23 @@ class API:
 
     def create(self, pod: Mapping[str, Any], *, dry_run: bool = False) -> Answer:
         """What the API server says to a new pod."""
-        namespace = pod["metadata"]["namespace"]
-        parameters = {"dryRun": "All"} if dry_run else {}
-        answer = self._http.post(f"/api/v1/namespaces/{namespace}/pods", params=parameters, json=pod)
-        image = pod["spec"]["containers"][0]["image"]
-        return Answer(image, answer.status_code, "" if answer.is_success else answer.json()["message"])
+        return self._create("api/v1", "pods", pod, pod["spec"]["containers"][0]["image"], dry_run=dry_run)
+
+    def create_deployment(self, deployment: Mapping[str, Any], *, dry_run: bool = False) -> Answer:
+        image = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
+        return self._create("apis/apps/v1", "deployments", deployment, image, dry_run=dry_run)
+
+    def evict(self, pod: str, *, namespace: str) -> int:
+        """The status with which the API server answers, as it does a node that is drained."""
+        metadata = {"name": pod, "namespace": namespace}
+        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
+        return self._http.post(f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction", json=eviction).status_code
+
+    def _create(self, group: str, resource: str, obj: Mapping[str, Any], image: str, *, dry_run: bool) -> Answer:
+        path = f"/{group}/namespaces/{obj['metadata']['namespace']}/{resource}"
+        answer = self._http.post(path, params={"dryRun": "All"} if dry_run else {}, json=obj)
+        message = "" if answer.is_success else answer.json()["message"]
+        return Answer(image, answer.status_code, message, answer.headers.get("warning", ""))
 
     def create_all(self, pods: Sequence[Mapping[str, Any]]) -> list[Answer]:
         """All of `pods` at the same time, each on a connection of its own."""

@@ -18,6 +18,7 @@ import pytest
 
 from tests.cluster.cluster import Cluster
 from tests.e2e import install
+from tests.e2e.alone import Alone, install_alone
 from tests.e2e.install import ENFORCED, LABEL, Webhook
 from tests.e2e.signing import Image, Key, Workshop
 from webhook.policy import document
@@ -135,6 +136,11 @@ def inside(cluster: Cluster, policies: Path, shelf: Shelf, image_archive: Path) 
     webhook = install.inside(cluster, policies, _directory(cluster, "inside"), image_archive)
     _wait_until_reached(cluster, webhook, shelf)
     return webhook
+
+
+@pytest.fixture(scope="session")
+def alone(another_cluster: Cluster, image_archive: Path) -> Alone:
+    return install_alone(another_cluster, image_archive)
 
 
 @pytest.fixture(params=["outside", "inside"])

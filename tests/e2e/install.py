@@ -31,12 +31,14 @@ REPLICAS = f"--selector=app.kubernetes.io/name={NAME},app.kubernetes.io/componen
 STATUS = "countersign\\.dev/status"  # as jsonpath has it
 ENFORCED = "countersign.dev/enforce"  # the label by which a namespace opts in
 REGISTRY_AUTHORITY = Path("etc/kubernetes/pki/registry-ca.crt")  # below the cluster's directory
+TRUST_SECRET = "release-key"  # of the namespace `inside`: a policy may take keys from it, once it is there
 VALUES: dict[str, Any] = {
     "image": {"registry": "localhost", "repository": "countersign", "tag": "test", "pullPolicy": "Never"},
     "failurePolicy": "Fail",
     "noMatch": "deny",
     "selector": {"mode": "optIn"},
     "starterPolicy": False,
+    "trustSecrets": [TRUST_SECRET],
     "registries": [{"host": host, "private": True} for host in (REGISTRY, SILENT_REGISTRY)],
     "extraCA": {"configMap": "registry-ca"},
     "shutdownDelaySeconds": 3,
@@ -90,7 +92,7 @@ def outside(
     return Webhook(by, policies)
 
 
-def inside(cluster: Cluster, policies: Path, directory: Path, image_archive: Path) -> Webhook:
+def inside(cluster: Cluster, policies: Path, directory: Path, image_archive: Path, **values: object) -> Webhook:
     """The chart is installed in the namespace `inside`, two replicas, and asked for namespaces labelled so.
 
     Each file of `policies` is a ConfigMap, `kubectl apply`ed once the webhook answers.
@@ -98,9 +100,9 @@ def inside(cluster: Cluster, policies: Path, directory: Path, image_archive: Pat
     cluster.load(image_archive)
     authority = (cluster.node.root / REGISTRY_AUTHORITY).read_text()
     cluster.apply(_namespace("inside"), _object("v1", "ConfigMap", "registry-ca", "inside", data={"ca.crt": authority}))
-    values = directory / "values.yaml"
-    values.write_text(json.dumps(VALUES))
-    helm(cluster, "install", NAME, CHART, "--namespace=inside", f"--values={values}", "--wait", "--timeout=60s")
+    file = directory / "values.yaml"
+    file.write_text(json.dumps(VALUES | values))
+    helm(cluster, "install", NAME, CHART, "--namespace=inside", f"--values={file}", "--wait", "--timeout=60s")
     apply_policies(cluster, policies)
     return Webhook("inside", policies)
 

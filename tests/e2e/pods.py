@@ -21,3 +21,16 @@ def pod(
     if not scheduled:
         spec["nodeSelector"] = {"nowhere": "true"}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": namespace}, "spec": spec}
+
+
+def deployment(name: str, *images: str, namespace: str) -> dict[str, Any]:
+    """A Deployment of one such pod."""
+    labels = {"app": name}
+    spec = pod(name, *images, namespace=namespace)["spec"] | {"restartPolicy": "Always"}
+    template = {"metadata": {"labels": labels}, "spec": spec}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"selector": {"matchLabels": labels}, "template": template},
+    }

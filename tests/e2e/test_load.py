@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from itertools import cycle, islice
 
 import pytest
@@ -14,13 +12,13 @@ from tests.e2e import api
 from tests.e2e.conftest import Shelf
 from tests.e2e.install import NAME, REPLICAS
 from tests.e2e.pods import pod
+from tests.e2e.stream import stream
 from tests.e2e.words import DENIED
 
 pytestmark = pytest.mark.cluster
 inside_only = pytest.mark.parametrize("by", ["inside"], indirect=True)
 
 AT_ONCE = 50
-CLIENTS = 4
 HERE = "--namespace=inside"
 NOT_REACHED = "failed calling webhook"
 
@@ -62,29 +60,9 @@ def test_replicas_are_killed_under_load_and_no_answer_is_wrong(cluster: Cluster,
     assert {_kind(answer, shelf) for answer in answers} <= right | {("signed", "not asked"), ("other", "not asked")}
 
 
-@contextmanager
-def _load(cluster: Cluster, shelf: Shelf, namespace: str) -> Iterator[list[api.Answer]]:
-    """While entered, clients create pods as fast as they can, by server-side dry run; yields what they are told."""
-    answers: list[api.Answer] = []
-    over = threading.Event()
+def _load(cluster: Cluster, shelf: Shelf, namespace: str) -> AbstractContextManager[list[api.Answer]]:
     images = shelf.legacy.pinned, shelf.unsigned.pinned, shelf.bundle.tagged, shelf.wrong_key.tagged
-
-    def create(server: api.API) -> None:
-        for image in cycle(images):
-            if over.is_set():
-                return
-            answers.append(server.create(pod("loop", image, namespace=namespace), dry_run=True))
-
-    with api.connect(cluster, connections=CLIENTS) as server:
-        clients = [threading.Thread(target=create, args=[server]) for _ in range(CLIENTS)]
-        for client in clients:
-            client.start()
-        try:
-            yield answers
-        finally:
-            over.set()
-            for client in clients:
-                client.join()
+    return stream(cluster, namespace, images)
 
 
 def _kind(answer: api.Answer, shelf: Shelf) -> tuple[str, str]:

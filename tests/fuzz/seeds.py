@@ -33,8 +33,9 @@ from webhook.evidence.model import (
 )
 from webhook.oci.reference import Digest, parse_digest
 from webhook.trust import material, root
+from webhook.trust.at_hand import Trust
 from webhook.trust.identity import Identity
-from webhook.trust.root import RootKind, RootSource, Trust, TrustRoot
+from webhook.trust.root import RootKind, RootSource, TrustRoot
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 OTHER_IMAGE = digest_of(b"the manifest of another image")

@@ -45,8 +45,8 @@ class User:
 class Server:
     """Everything lies below `root`. Used as a context manager; nothing of it runs afterwards."""
 
-    def __init__(self, root: Path, tools: Path, *users: User, port: int = 0) -> None:
-        self.root, self._tools = root, tools
+    def __init__(self, root: Path, tools: Path, *users: User, port: int = 0, flags: Sequence[str] = ()) -> None:
+        self.root, self._tools, self._flags = root, tools, flags
         self._users = (User(ADMIN, ("system:masters",)), *users)
         self.port = port or _free_port()
         self._etcd_ports = _free_port(), _free_port()
@@ -89,6 +89,7 @@ class Server:
             "--disable-admission-plugins=ServiceAccount",  # nobody makes the account `default`
             f"--audit-policy-file={self.root}/audit-policy.yaml",
             f"--audit-log-path={self.root}/audit.log",
+            *self._flags,
         )
         deadline = time.monotonic() + READY_SECONDS
         while not self._is_ready():

@@ -21,8 +21,8 @@ from webhook.policy.decision import Result
 from webhook.policy.model import PolicySet
 from webhook.settings import NoMatch
 from webhook.trust import kms, material
+from webhook.trust.at_hand import Trust
 from webhook.trust.notary.inquiry import Standing
-from webhook.trust.root import Trust
 
 ALIAS = "arn:aws:kms:us-west-2:111122223333:alias/image-signing"
 KEY = "arn:aws:kms:us-west-2:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"

@@ -454,8 +454,11 @@ async def test_replicas_agree_and_fall_silent(api_server: Server, kube: Kube) ->
 
 
 @real
-async def test_a_status_that_was_taken_off_or_forged_comes_back(kube: Kube, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statuses, "REWRITE_SECONDS", 0.0)
+@pytest.mark.parametrize("seconds", [0.0, 1.0], ids=["at once", "after a pause, without news"])
+async def test_a_status_that_was_taken_off_or_forged_comes_back(
+    kube: Kube, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    monkeypatch.setattr(statuses, "REWRITE_SECONDS", seconds)
     await kube.create(path_of(kube), applied("a"))
     async with running(kube, store=False):
         wanted = await status_when(kube, "a", bool)

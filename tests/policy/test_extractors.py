@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from webhook.kube import extractors as kube
 from webhook.kube.extractors import BUILT_IN, Every, Extractor
 from webhook.policy import extractors
-from webhook.policy.extracting import FILES_MAX, ExtractorSource
+from webhook.policy.extracting import FILE_MAX_CHARS, FILES_MAX, ExtractorSource
 from webhook.policy.syntax.mistakes import PolicyErrors
 
 GOOD = """\
@@ -143,3 +143,12 @@ async def test_files_are_bounded_and_those_left_out_are_told() -> None:
     await source.changed({"a": config_map(*[GOOD] * FILES_MAX), "b": config_map(GOOD)})
     assert list(source.problems) == ["b/0.yaml"]
     assert source.current == kube.join([THING])
+
+
+@pytest.mark.parametrize(("chars", "taken"), [(FILE_MAX_CHARS, True), (FILE_MAX_CHARS + 1, False)])
+async def test_a_file_that_is_too_long_is_told_and_what_it_said_before_stays(chars: int, taken: bool) -> None:
+    source = ExtractorSource()
+    await source.changed({"a": config_map(GOOD)})
+    await source.changed({"a": config_map(GOOD.replace("things", "others").ljust(chars, "\n"))})
+    assert (("example.com", "others") in source.current, list(source.problems) == []) == (taken, taken)
+    assert (("example.com", "things") in source.current) == (not taken)

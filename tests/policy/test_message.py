@@ -33,7 +33,7 @@ from tests.policy.build import (
 from webhook.errors import Code, MalformedError
 from webhook.evidence.model import Form, Outcome
 from webhook.oci.reference import Digest
-from webhook.policy import decide, message
+from webhook.policy import decide, message, plain, remedies
 from webhook.policy.decision import ImageDecision, Paths, Result, ReviewDecision
 from webhook.policy.model import Deny, Mode, OnUnavailable, PolicyException, PolicySet, Tags
 from webhook.settings import NoMatch
@@ -336,9 +336,9 @@ def test_hostile_text_is_quoted_and_cut(hostile: str) -> None:
     heading, why, remedy = message.denial(found).splitlines()
     assert heading.startswith("container '")
     assert heading.replace("…", "").isascii()
-    assert len(heading) <= 63 + message.MAX_TEXT_CHARS + 40
+    assert len(heading) <= 63 + plain.MAX_CHARS + 40
     assert why.replace("…", "").isascii()
-    assert len(why) <= message.MAX_TEXT_CHARS + 20
+    assert len(why) <= plain.MAX_CHARS + 20
     assert remedy.endswith("#no_policy")
     (warning,) = message.warnings(found)
     assert warning.isprintable()
@@ -358,7 +358,7 @@ def test_what_an_attestation_said_is_escaped_and_cut() -> None:
     text = denied(policies(policy(default=demand)), hostile)
     (line,) = [line for line in text.splitlines() if "condition_error   " in line]
     assert line.startswith("  - attestation slsaprovenance1  condition_error   saw \\x1b[1m\\u0433xxx")
-    assert len(line) <= 51 + message.MAX_TEXT_CHARS
+    assert len(line) <= 51 + plain.MAX_CHARS
 
 
 class TestImageLines:
@@ -493,7 +493,7 @@ def test_retry_after(codes: list[Code], seconds: int | None) -> None:
 
 @pytest.mark.parametrize("code", Code)
 def test_every_code_has_a_remedy_and_a_section(code: Code) -> None:
-    assert message.REMEDIES[code]
+    assert remedies.REMEDIES[code]
     assert re.search(rf"^## {code}$", DENIED_MD.read_text(), re.MULTILINE)
 
 

@@ -30,7 +30,7 @@ from tests.policy.build import (
 )
 from webhook.errors import Code, InconclusiveError, TamperedError
 from webhook.evidence.model import Form, Outcome, Place, Signer, Verdict, failed
-from webhook.policy import message, select
+from webhook.policy import message, remedies, select
 from webhook.policy.decide import decide_review
 from webhook.policy.decision import Result
 from webhook.policy.model import Deny, Mode, OnUnavailable
@@ -324,7 +324,7 @@ def test_a_denial_says_what_was_found(outcomes: list[Outcome], who: Signer, line
     told = message.denial(decide_review([image], revision="1"))
     assert f"wants a signature by {who.name}" in told
     assert line in told
-    remedy = message.TAMPERED if outcomes == [tampered()] else message.REMEDIES[outcomes[0].code or Code.NO_SIGNATURE]
+    remedy = remedies.TAMPERED if outcomes == [tampered()] else remedies.REMEDIES[outcomes[0].code or Code.NO_SIGNATURE]
     assert remedy in told
 
 

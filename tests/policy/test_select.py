@@ -293,6 +293,18 @@ def test_no_policies_no_selections() -> None:
     assert select.select(policies(), reference=parsed, digest=None, namespace="pay", now=NOW) == ()
 
 
+def test_namespaces_of_which_the_same_policies_speak_share_one_set() -> None:
+    everywhere, pay = (
+        policy("everywhere", default=SIGNED),
+        policy("pay", default=SIGNED, namespaces=Namespaces(("pay-*",))),
+    )
+    whole = policies(everywhere, pay)
+    assert [one.name for one in whole.within("pay-a").policies] == ["everywhere", "pay"]
+    assert [one.name for one in whole.within("web").policies] == ["everywhere"]
+    assert whole.within("web") is whole.within("shop")
+    assert whole.within("web") is not whole.within("pay-a")
+
+
 def test_cheap() -> None:
     loaded: PolicySet = policies(
         *(policy(f"p{n}", default=SIGNED, exempt=("ghcr.io/a", "quay.io/b")) for n in range(5))

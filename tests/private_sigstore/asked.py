@@ -29,8 +29,9 @@ from webhook.evidence.model import (
 )
 from webhook.oci.reference import parse_digest
 from webhook.trust import material, root
+from webhook.trust.at_hand import Trust
 from webhook.trust.identity import Identity
-from webhook.trust.root import RootKind, RootSource, Trust
+from webhook.trust.root import RootKind, RootSource
 
 IMAGE = digest_of(b"an image")
 OTHER = digest_of(b"another image")

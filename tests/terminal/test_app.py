@@ -16,6 +16,7 @@ COMMANDS = [
     ("trust-root",), ("import",),
 ]  # fmt: skip
 SERVER, SDK = {"fastapi", "uvicorn", "uvloop"}, {"boto3", "botocore"}
+CLUSTER = {"kubernetes", "webhook.installation"}
 
 
 @pytest.mark.parametrize("command", [(), *COMMANDS], ids=" ".join)
@@ -103,12 +104,15 @@ def test_a_defect_does_not_look_like_a_denial(commands: Commands, monkeypatch: p
     ("module", "spared"),
     [
         # What would make `countersign --help` wait: the rest takes a quarter of a second
-        ("webhook.terminal.app", SERVER | SDK | {"aiohttp", "cryptography", "pydantic", "yaml"}),
-        ("webhook.terminal.verify", SERVER | SDK),
-        ("webhook.terminal.doctor", SERVER | SDK),
-        ("webhook.runtime", SDK | {"rich", "typer"}),
+        ("webhook.terminal.app", SERVER | SDK | CLUSTER | {"aiohttp", "cryptography", "pydantic", "yaml"}),
+        ("webhook.terminal.verify", SERVER | SDK | CLUSTER),
+        ("webhook.terminal.doctor", SERVER | SDK | CLUSTER),
+        ("webhook.terminal.scan", SERVER | SDK | {"webhook.installation"}),
+        # A server whose policies are files: the Kubernetes client takes 7 MiB
+        ("webhook.runtime", SDK | CLUSTER | {"rich", "typer"}),
+        ("webhook.demo.stage", SDK | CLUSTER),
     ],
-    ids=["help", "verify", "doctor", "serve"],
+    ids=["help", "verify", "doctor", "scan", "serve", "demo"],
 )
 def test_nothing_waits_for_what_it_does_not_use(module: str, spared: set[str]) -> None:
     script = f"import sys, {module}; print(sorted({spared} & set(sys.modules)))"

@@ -175,6 +175,166 @@ async def test_who_owns_a_pod_is_told_from_the_top(
     assert "of 2 pods and 0 templates" in told.last
 
 
+async def test_every_place_of_an_image_counts_once_for_each_spelling(
+    api_server: Server, kubeconfig: Path, namespace: str, shelf: Shelf, enforced: Path
+) -> None:
+    unsigned, digest = shelf.cases["unsigned"].reference, shelf.cases["unsigned"].digest
+    pinned = f"{unsigned}@{digest}"
+    everywhere = pod(namespace, "everywhere", unsigned)
+    everywhere["spec"] |= {
+        "initContainers": [{"name": "init", "image": pinned}],
+        "volumes": [{"name": "model", "image": {"reference": unsigned}}],
+    }
+    api_server.apply(everywhere)
+    debug = ("debug", "everywhere", "-n", namespace, f"--image={unsigned}", "--container=debug", "--attach=false")
+    api_server.kubectl(*debug)
+    told = await scan(shelf, kubeconfig, "--policy", enforced, "-n", namespace, "--output", "json")
+    images = {image["image"]: [use["path"] for use in image["uses"]] for image in json.loads(told.out)["images"]}
+    assert images == {
+        unsigned: ["spec.containers[0]", "spec.ephemeralContainers[0]", "spec.volumes[0].image"],
+        pinned: ["spec.initContainers[0]"],
+    }
+
+
+async def test_what_does_not_run_and_will_not_is_left_out(
+    api_server: Server, kubeconfig: Path, namespace: str, shelf: Shelf, enforced: Path
+) -> None:
+    """An earlier revision of a Rollout, a Job that has run, a pod that has ended, and what the node runs by itself."""
+    unsigned = shelf.cases["unsigned"].reference
+    rollout = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": "web", "uid": "u-2", "controller": True}
+    old, now = (
+        made("ReplicaSet", namespace, name, unsigned, replicas=count) for name, count in (("old", 0), ("now", 1))
+    )
+    for one in (old, now):
+        one["metadata"]["ownerReferences"] = [rollout]
+    mirror = pod(namespace, "static", unsigned, annotations={"kubernetes.io/config.mirror": "x"})
+    mirror["spec"]["nodeName"] = "n-1"
+    api_server.apply(old, now, pod(namespace, "ended", unsigned), mirror)
+    ended = ("patch", "pod/ended", "-n", namespace, "--subresource=status", "--type=merge")
+    api_server.kubectl(*ended, "-p", '{"status":{"phase":"Succeeded"}}')
+    told = await scan(shelf, kubeconfig, "--policy", enforced, "-n", namespace)
+    assert told.last == "1 images of 0 pods and 1 templates in 1 namespaces: 0 admitted, 1 denied"
+    assert f"in {namespace}: Rollout/web" in told.out
+
+
+async def test_names_of_strangers_do_not_steer_the_terminal(
+    api_server: Server, kubeconfig: Path, namespace: str, shelf: Shelf, enforced: Path
+) -> None:
+    owner = {"apiVersion": "evil.example/v1", "kind": "\x1b[2JX", "name": "a\nb", "uid": "u-3", "controller": True}
+    api_server.apply(pod(namespace, "wide", "registry.example/\u202e\u5bbf:1", ownerReferences=[owner]))
+    told = await scan(shelf, kubeconfig, "--policy", enforced, "-n", namespace)
+    assert told.code == 1
+    assert "\x1b" not in told.out
+    assert "\u202e" not in told.out
+    assert rf"in {namespace}: \x1b[2JX/a\nb" in told.out
+
+
+async def test_nothing_at_all(
+    api_server: Server, kubeconfig: Path, namespace: str, shelf: Shelf, enforced: Path
+) -> None:
+    told = await scan(shelf, kubeconfig, "--policy", enforced, "-n", namespace)
+    assert (told.code, told.out) == (0, "0 images of 0 pods and 0 templates in 0 namespaces: 0 admitted\n")
+    away = await scan(shelf, api_server.kubeconfig(), "--policy", enforced, "-n", f"{namespace}-with-a-typo")
+    assert away.code == 2
+    assert f"there is no namespace '{namespace}-with-a-typo'" in away.err
+
+
+# --- policies as they are applied
+
+
+def applied(namespace: str, name: str, text: str) -> dict[str, Any]:
+    metadata = {"namespace": namespace, "name": name, "labels": {"countersign.dev/policy": "true"}}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"a.yaml": text}}
+
+
+async def test_policies_as_they_are_applied(api_server: Server, kubeconfig: Path, namespace: str, shelf: Shelf) -> None:
+    """With keys from Secrets as far as the user may read them; who may not is told so, and nothing is denied for it."""
+    signed, unsigned = (shelf.cases[name].reference for name in ("signed", "unsigned"))
+    home = api_server.namespace(f"{namespace}-home")
+    text = policy(mode="warn").partition("      publicKey")[0] + "      secret:\n        name: release\n"
+    api_server.apply(pod(namespace, "one", signed, unsigned), applied(home, "production", text))
+    wanted = ("--policies-in", home, "-n", namespace)
+    missing = await scan(shelf, api_server.kubeconfig(), *wanted)
+    assert missing.last.endswith("1 denied, 1 could not be examined"), "what nobody signed is denied whatever the key"
+    assert "trust_unavailable" in missing.out
+    assert "there is no Secret release" in missing.out
+    create = ("create", "secret", "generic", "release", "-n", home, f"--from-file=cosign.pub={shelf.key}")
+    api_server.kubectl(*create)
+    told = await scan(shelf, api_server.kubeconfig(), *wanted)
+    assert (told.code, told.last.partition(": ")[2]) == (1, "1 admitted, 1 denied")
+    without = await scan(shelf, kubeconfig, *wanted)
+    assert without.code == 2
+    assert "configmaps is forbidden" in without.err
+    api_server.apply(*reading(home, "webhook", "configmaps"))
+    without = await scan(shelf, kubeconfig, *wanted)
+    assert without.last.endswith("1 denied, 1 could not be examined")
+    assert 'secrets "release" is forbidden' in without.out
+
+
+async def test_what_is_applied_and_does_not_load_is_told(
+    api_server: Server, namespace: str, shelf: Shelf, enforced: Path
+) -> None:
+    home = api_server.namespace(f"{namespace}-home")
+    none = await scan(shelf, api_server.kubeconfig(), "--policies-in", home)
+    assert none.code == 2
+    assert "countersign.dev/policy=true in the namespace" in none.err
+    api_server.apply(applied(home, "good", policy("one")), applied(home, "again", policy("one")))
+    twice = await scan(shelf, api_server.kubeconfig(), "--policies-in", home)
+    assert "the policy one is in configmap/again: a.yaml:1 already" in twice.err
+    api_server.apply(applied(home, "good", "kind: TrustPolicy\n"))
+    bad = await scan(shelf, api_server.kubeconfig(), "--policies-in", home)
+    assert (twice.code, bad.code) == (2, 2)
+    assert "configmap/good: a.yaml:1:1: apiVersion" in bad.err
+    both = await scan(shelf, api_server.kubeconfig(), "--policies-in", home, "--policy", enforced)
+    assert "one of both expected" in both.err
+
+
+def reading(namespace: str, user: str, resource: str) -> tuple[dict[str, Any], ...]:
+    rbac = "rbac.authorization.k8s.io"
+    head = {"apiVersion": f"{rbac}/v1", "metadata": {"name": f"reads-{resource}", "namespace": namespace}}
+    return (
+        {**head, "kind": "Role", "rules": [{"apiGroups": [""], "resources": [resource], "verbs": ["get", "list"]}]},
+        {
+            **head,
+            "kind": "RoleBinding",
+            "roleRef": {"apiGroup": rbac, "kind": "Role", "name": f"reads-{resource}"},
+            "subjects": [{"apiGroup": rbac, "kind": "User", "name": user}],
+        },
+    )
+
+
+# --- what keeps it from looking
+
+
+@pytest.mark.parametrize(
+    ("user", "said"),
+    [
+        pytest.param({"token": "expired"}, "401 Unauthorized (the credentials of the kubeconfig", id="an old token"),
+        pytest.param({"exec": "echo refused by the cloud >&2; exit 255"}, "log in again", id="a plug-in that fails"),
+        pytest.param({"exec": "echo hello"}, "log in again", id="a plug-in that says nothing of use"),
+    ],
+)
+async def test_credentials_that_are_not_accepted(
+    api_server: Server, tmp_path: Path, shelf: Shelf, enforced: Path, user: dict[str, Any], said: str
+) -> None:
+    document = json.loads(api_server.kubeconfig("stranger").read_text())
+    if command := user.pop("exec", ""):
+        version = "client.authentication.k8s.io/v1"
+        user["exec"] = {
+            "apiVersion": version,
+            "command": "/bin/sh",
+            "args": ["-c", command],
+            "interactiveMode": "Never",
+        }
+    document["users"][0]["user"] = user
+    path = tmp_path / "kubeconfig"
+    path.write_text(json.dumps(document))
+    told = await scan(shelf, path, "--policy", enforced)
+    assert told.code == 2
+    assert said in told.err
+    assert "the role `view`" not in told.err
+
+
 async def test_rights_that_are_missing_are_named(
     api_server: Server, namespace: str, shelf: Shelf, enforced: Path
 ) -> None:
@@ -188,7 +348,7 @@ async def test_rights_that_are_missing_are_named(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        pytest.param((), "--policy: a trust policy", id="no policy"),
+        pytest.param((), "--policy FILE, or --policies-in NAMESPACE", id="no policy"),
         pytest.param(("--policy", "missing.yaml"), "missing.yaml", id="a policy that is not there"),
         pytest.param(("--no-match", "maybe"), "maybe", id="a word that is none"),
     ],
@@ -200,6 +360,9 @@ async def test_mistakes_in_usage(kubeconfig: Path, shelf: Shelf, options: tuple[
 
 
 async def test_a_kubeconfig_that_is_not_there(tmp_path: Path, shelf: Shelf, enforced: Path) -> None:
+    usual = await asyncio.to_thread(shelf.commands.run, "scan", "--policy", enforced)
+    assert usual.code == 2
+    assert "no kubeconfig: --kubeconfig, KUBECONFIG or ~/.kube/config expected" in usual.err
     told = await scan(shelf, tmp_path / "nowhere", "--policy", enforced)
     assert told.code == 2
     assert "nowhere" in told.err

@@ -15,10 +15,11 @@ from tests.policy.notary_documents import CA_PEM, INTERMEDIATE_PEM, LEAF_PEM, OT
 from webhook.demo import signing
 from webhook.errors import Code, InconclusiveError, MalformedError
 from webhook.trust import contents, mirror, root
+from webhook.trust.at_hand import Trust
 from webhook.trust.contents import Place, Reading, State
 from webhook.trust.material import Hash, Padding, PublicKey
 from webhook.trust.notary.stores import StoredCertificates, StoreKind, TrustStore
-from webhook.trust.root import PUBLIC_GOOD, RootKind, RootSource, Trust
+from webhook.trust.root import PUBLIC_GOOD, RootKind, RootSource
 from webhook.trust.stored import Entry, ObjectKind, StoredKey, StoredObject, StoredRoot
 
 key_of = functools.cache(signing.new_key)

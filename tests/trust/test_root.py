@@ -22,7 +22,8 @@ from sigstore_models.trustroot import v1 as trustroot_v1
 from webhook.demo import signing
 from webhook.errors import Code, InconclusiveError, MalformedError
 from webhook.trust import mirror, root, sources
-from webhook.trust.root import PUBLIC_GOOD, Trust, TrustRoot, Window
+from webhook.trust.at_hand import Trust
+from webhook.trust.root import PUBLIC_GOOD, TrustRoot, Window
 
 ROOTS = sorted((Path(__file__).resolve().parent.parent / "vectors" / "sigstore" / "trusted-roots").glob("*.json"))
 SHIPPED = mirror.packaged_document()

@@ -73,7 +73,9 @@ class Desk:
 
 
 @asynccontextmanager
-async def desk(answer: Decide, *, fails_open: bool = False, body_max_bytes: int = 100_000) -> AsyncIterator[Desk]:
+async def desk(
+    answer: Decide, *, fails_open: bool = False, body_max_bytes: int = 100_000, large: int = LARGE_BODIES
+) -> AsyncIterator[Desk]:
     metrics, lines = Metrics(hosts={}, version="0"), Lines()
     reviewer, trail = Reviewer(answer), Trail((lines,), dropped=metrics.dropped)
     entrance = Entrance(
@@ -82,7 +84,7 @@ async def desk(answer: Decide, *, fails_open: bool = False, body_max_bytes: int 
         trail=trail,
         metrics=metrics,
         life=Life(problems=dict, notes=dict),
-        large=asyncio.Semaphore(LARGE_BODIES),
+        large=asyncio.Semaphore(large),
         body_max_bytes=body_max_bytes,
         fails_open=lambda: fails_open,
     )
@@ -178,6 +180,29 @@ async def test_a_reviewer_that_breaks_is_an_error_without_details(caplog: pytest
     assert (response.status_code, response.json()["error"]) == (500, "internal_error")
     assert "secret" not in response.text
     assert "a secret detail" in caplog.text
+
+
+@pytest.mark.parametrize("fails_open", [False, True])
+@pytest.mark.parametrize("large", [False, True], ids=["on the way", "waiting among the large"])
+async def test_a_body_that_is_not_there_in_time_admits_nothing(fails_open: bool, large: bool) -> None:
+    """Whoever holds the places of large bodies holds up those of the API server, which admits on errors of HTTP."""
+    document = review("nginx", options={"filler": "x" * 300_000})
+    body = json.dumps(document, separators=(",", ":")).encode()
+
+    async def arriving() -> AsyncIterator[bytes]:
+        yield body[: 299_000 if large else 1_000]
+        if not large:
+            await asyncio.Event().wait()
+        yield body[299_000:]
+
+    async with desk(admit, fails_open=fails_open, body_max_bytes=1 << 20, large=0) as at:
+        response = await at.client.post(f"{PATH}?timeout=500ms", content=arriving())
+    if fails_open:
+        answer = checker.check(response.content, uid=document["request"]["uid"], status=response.status_code)
+        assert (answer.allowed, answer.code, answer.annotations["reason"]) == (False, 503, "overloaded")
+    else:
+        assert (response.status_code, response.json()["error"]) == (408, "timeout")
+    assert at.reviewer.asked == []
 
 
 @pytest.mark.parametrize("filler", [50_000, 200_000], ids=["within", "beyond"])

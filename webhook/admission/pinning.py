@@ -54,8 +54,7 @@ class Demand:
     def is_for(self, request: Request, image: Pending) -> bool:
         """Whether `image` has no digest, and an enforcing rule judges it in a pod that is not excluded."""
         return (
-            self._configured.enabled
-            and image.reference.digest is None
+            image.reference.digest is None
             and pin.is_pod(request)
             and not pin.is_excluded(request, self._configured)
             and bool(select.enforced(image.selections))
@@ -63,7 +62,7 @@ class Demand:
 
     def refuse(self, request: Request, image: Pending) -> ImageDecision | None:
         """The decision on an image that should have been pinned; no registry is asked for it."""
-        if not self.is_for(request, image):
+        if not self._configured.enabled or not self.is_for(request, image):
             return None
         said = f"pinning is on, and the reference has no digest: {_INSTALLED[self._installed()]}"
         # Policies that only warn ask for no digest, and are not told as if they did.
@@ -80,7 +79,8 @@ class _Found:
 
 
 class Pinning:
-    """Reads and answers what `pin.countersign.dev` is asked."""
+    """Reads and answers what `pin.countersign.dev` is asked, which is asked of nobody unless it is installed: while
+    pinning is being turned on, replicas that demand no digest yet write them for those that do."""
 
     def __init__(
         self,

@@ -41,12 +41,12 @@ class Pods:
             return entry, review.respond_skip(request, reason)
         try:
             decision = await self._handler.review(request, timeout=timeout, arrived=watch.arrived)
+            body = review.respond(request, decision)
         except InconclusiveError as error:
             raise UnexaminedError(error, request=request, status=503) from error
         except Exception as error:
             log.exception("review %s failed", request.uid)
             failure = InconclusiveError(Code.INTERNAL_ERROR, "the review failed; the log says why")
             raise UnexaminedError(failure, request=request, status=500) from error
-        body = review.respond(request, decision)
         entry = Entry(watch.at, watch.seconds(), request, record.word_of(decision), decision.status, decision)
         return entry, body

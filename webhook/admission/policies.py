@@ -39,6 +39,7 @@ LINE_MAX_CHARS = 400
 WARNINGS_MAX, WARNING_MAX_CHARS = 5, 256
 ANNOTATION_MAX_CHARS = 1000
 NAMES_MAX = 20
+COMPARISONS_MAX = 200_000  # for findings: some seconds, which others wait for
 TURN_SECONDS = 5.0  # for which a change waits while others are read: 1 MiB of policies takes seconds
 CONFIGMAPS, SECRETS = "configmaps", "secrets"
 OPERATIONS = ("CREATE", "UPDATE", "DELETE")
@@ -195,13 +196,18 @@ class Policies:
         for holder in _secrets_of(change.parsed):
             if holder.name not in self._cluster.trust_secrets:
                 yield f"the webhook may not read {holder}: list it in the chart's value trustSecrets"
-        policies = PolicySet((*change.parsed, *rest), "", "", self._baseline)
-        only = {policy.name for policy in change.parsed}
+        yield from self._findings(change.parsed, rest, now)
+        for key in change.new.ignored if change.new else ():
+            yield f"the key {quote(key, max_chars=60)} is ignored: it does not end in {' or '.join(parcel.ENDINGS)}"
+
+    def _findings(self, parsed: Sequence[TrustPolicy], rest: Sequence[TrustPolicy], now: datetime) -> Iterator[str]:
+        policies, only = PolicySet((*parsed, *rest), "", "", self._baseline), {policy.name for policy in parsed}
+        if lint.comparisons(policies, only=only) > COMPARISONS_MAX:
+            yield "too large to look for findings here: countersign policy lint does, however long it takes"
+            return
         for finding in lint.lint(policies, now=now, pinning=self._pinning, only=only):
             key = finding.origin.rpartition(" ")[2]
             yield f"{key}:{finding.line}: {finding.path}: {finding.message} ({finding.code})"
-        for key in change.new.ignored if change.new else ():
-            yield f"the key {quote(key, max_chars=60)} is ignored: it does not end in {' or '.join(parcel.ENDINGS)}"
 
     def _guard(self, asked: Request) -> _Told:
         """What is no policy, but decides what policies trust, or which of them outlive us."""

@@ -24,10 +24,11 @@ from webhook.errors import Code, CountersignError, InconclusiveError, MalformedE
 from webhook.evidence import model
 from webhook.evidence.model import SIGN_PREDICATE, Attestation, Evidence, Form, Outcome, Proof, Signer, Verdict
 from webhook.evidence.once import Once
+from webhook.trust.at_hand import Trust
 from webhook.trust.identity import Claims, Identity
 from webhook.trust.kms import KMSKey
 from webhook.trust.material import PublicKey
-from webhook.trust.root import RootSource, Trust, TrustRoot
+from webhook.trust.root import RootSource, TrustRoot
 from webhook.trust.stored import StoredKey
 
 _log = logging.getLogger(__name__)

@@ -68,18 +68,26 @@ class Kube:
         """The object at `path`, or one page of a list. Raises: KubeError."""
         return await self._exchange("GET", path, query)
 
-    async def list(self, path: str, query: Query = NO_QUERY) -> tuple[list[Object], str]:
-        """All objects of the collection at `path`, page by page, and the version of the list. Raises: KubeError."""
-        found: list[Object] = []
+    async def pages(self, path: str, query: Query = NO_QUERY) -> AsyncIterator[tuple[list[Object], str]]:
+        """The objects of the collection at `path`, page by page, and the version of the list. Raises: KubeError."""
         more: Query = {}
         for _ in range(PAGES_MAX):
             page = await self._exchange("GET", path, {"limit": str(PAGE_ENTRIES), **query, **more})
-            found += page.get("items") or ()
             metadata = page.get("metadata") or {}
+            yield page.get("items") or [], str(metadata.get("resourceVersion", ""))
             if not metadata.get("continue"):
-                return found, str(metadata.get("resourceVersion", ""))
+                return
             more = {"continue": str(metadata["continue"])}
         raise KubeError(0, "TooManyPages", f"{path}: more than {PAGES_MAX} pages")
+
+    async def list(self, path: str, query: Query = NO_QUERY) -> tuple[list[Object], str]:
+        """All objects of the collection at `path`, and the version of the list. Raises: KubeError."""
+        found: list[Object] = []
+        version = ""
+        async for objects, latest in self.pages(path, query):
+            found += objects
+            version = latest
+        return found, version
 
     async def create(self, path: str, body: Object) -> Object:
         """The object that was made of `body` in the collection at `path`. Raises: KubeError, 409 if it is there."""
@@ -173,6 +181,8 @@ def in_cluster(*, namespace: str) -> Kube:
 async def by_kubeconfig(path: Path | None, *, context: str | None = None, namespace: str = "") -> Kube:
     """The API that a kubeconfig names: the file at `path`, or where kubectl looks. Raises: OperatorError."""
     configured = Configuration()
+    if path is None and not _is_any_kubeconfig():
+        raise OperatorError("no kubeconfig: --kubeconfig, KUBECONFIG or ~/.kube/config expected")
     try:
         await configuration.load_kube_config(  # type: ignore[no-untyped-call]
             config_file=str(path) if path else None, context=context, client_configuration=configured
@@ -181,6 +191,12 @@ async def by_kubeconfig(path: Path | None, *, context: str | None = None, namesp
         where = path or "kubeconfig"
         raise OperatorError(f"{where}: {_said(error)}") from error
     return Kube(configured, namespace=namespace)
+
+
+def _is_any_kubeconfig() -> bool:
+    """Whether there is one where kubectl looks."""
+    places = (os.environ.get("KUBECONFIG") or "~/.kube/config").split(os.pathsep)
+    return any(Path(place).expanduser().is_file() for place in places)
 
 
 async def by_kubeconfig_or_in_cluster(path: Path | None, *, context: str | None = None) -> Kube:

@@ -29,10 +29,10 @@ from webhook.notation.envelope import Envelope, Scheme, open_envelope
 from webhook.notation.plugin import Plugin
 from webhook.notation.signature import Signature
 from webhook.notation.signing_time import Clock, Told
+from webhook.trust.at_hand import Trust
 from webhook.trust.notary.inquiry import Inquiry
 from webhook.trust.notary.levels import Action, CertificateRule, Check
 from webhook.trust.notary.stores import TrustStore
-from webhook.trust.root import Trust
 
 PLUGINS: Mapping[str, Plugin] = {signer.PLUGIN.name: signer.PLUGIN}
 _OF_POLICIES_ALONE = Trust()

@@ -45,7 +45,7 @@ def lint(
 
 
 def comparisons(policies: PolicySet, *, only: Collection[str]) -> int:
-    """How many pairs of patterns, and of namespaces, `lint` holds against each other at most: some microseconds each."""
+    """How many pairs of patterns and of namespaces `lint` holds against each other, at most: some microseconds each."""
     looked_at = _looked_at(policies, only)
     enforcing = [policy for policy in looked_at if policy.enforces]
     alone = (sum(1 for _ in _all_patterns(policy)) ** 2 + _breadth(policy) ** 2 for policy in looked_at)

@@ -9,15 +9,15 @@ spec: Kubernetes AdmissionReview v1, response; limits of the API server on warni
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
-from webhook.errors import Code, CountersignError, quote
+from webhook.errors import Code, CountersignError
+from webhook.policy import plain, remedies
 from webhook.policy.decision import REFUSED, ImageDecision, PolicyDecision, Result, ReviewDecision, SignerLine
 from webhook.policy.reasons import attestation_lines, rank, signer_lines, worst_first
 
 DOCUMENTATION = "https://countersign.dev/docs/denied.md"
 MAX_MESSAGE_BYTES = 2048  # it is copied into the events of every owner of the pod
-MAX_TEXT_CHARS = 300  # two ARNs of signing profiles, and a few words
 MAX_NAME_CHARS = 63  # of a container: RFC 1123, label
 MAX_HELP_BYTES = 200
 MAX_ANNOTATION_BYTES = 1000  # kept below 1 KiB
@@ -30,61 +30,6 @@ REVISION_CHARS = 7
 MAX_PLACE_CHARS = 80  # of a path in a warning: that of a CronJob's init container has 55
 LATER = "; its pods are judged when they are made"
 
-REMEDIES: Mapping[Code, str] = {
-    Code.NO_SIGNATURE: "sign this digest and retry",
-    Code.MALFORMED: "sign this digest again and retry",
-    Code.UNSUPPORTED: "sign this digest in a form that is supported and retry",
-    Code.LIMIT_EXCEEDED: "remove signatures that nobody needs and retry",
-    Code.SIGNATURE_INVALID: "sign this digest with a key that is trusted and retry",
-    Code.CERT_CHAIN_INVALID: "sign this digest with certificates that are made for signing and retry",
-    Code.UNTRUSTED_MATERIAL: "sign this digest under a trust root or store that the policy names and retry",
-    Code.TLOG_INVALID: "sign this digest again, so that a trusted log has it, and retry",
-    Code.TLOG_ENTRY_MISMATCH: "do not run this image before its signature was looked into",
-    Code.TIME_INVALID: "sign or attest this digest again and retry",
-    Code.SIGNATURE_EXPIRED: "sign this digest again and retry",
-    Code.REVOKED: "find out why it was revoked, then sign this digest anew or use another image",
-    Code.REVOCATION_UNKNOWN: "retry when it can be found out what was revoked",
-    Code.CRITICAL_ATTRIBUTE_UNPROCESSED: "sign this digest without attributes that the webhook does not know and retry",
-    Code.VERIFICATION_PLUGIN_UNAVAILABLE: "sign this digest so that it needs no plug-in but AWS Signer's and retry",
-    Code.IDENTITY_MISMATCH: "sign this digest as one whom the policy trusts and retry",
-    Code.SUBJECT_MISMATCH: "sign this digest itself and retry",
-    Code.CLAIM_MISMATCH: "sign or attest what the policy asks for and retry",
-    Code.CONDITION_ERROR: "attest what the policy's condition reads, or mend the condition, and retry",
-    Code.CROSSCHECK_DISAGREEMENT: "do not run this image before its signature was looked into",
-    Code.NOT_ENOUGH_SIGNERS: "have the missing signers sign this digest and retry",
-    Code.IMAGE_NOT_FOUND: "correct the reference, or push the image, and retry",
-    Code.NOT_CACHED: "let the pull-through cache fetch this image and retry",
-    Code.ACCESS_DENIED: "let the webhook read this repository and retry",
-    Code.RATE_LIMITED: "retry later",
-    Code.REGISTRY_UNAVAILABLE: "retry when the registry answers",
-    Code.REGISTRY_VIOLATION: "do not run this image before its registry was looked into",
-    Code.HOST_REFUSED: "use a registry that the webhook may speak to",
-    Code.TRUST_UNAVAILABLE: "let the webhook have the signer's trust material and retry",
-    Code.REFERENCE_INVALID: "correct the reference",
-    Code.TOO_MANY_REFERENCES: "use fewer images in one object",
-    Code.TAG_NOT_ALLOWED: "write the reference with its digest",
-    Code.NOT_PINNED: "retry in a moment, or write the reference with its digest",
-    Code.NO_POLICY: "add a policy that speaks of this image",
-    Code.POLICY_UNAVAILABLE: "correct the policy file",
-    Code.BLOCKED: "use another image",
-    Code.OVERLOADED: "retry in a moment",
-    Code.DEADLINE_EXCEEDED: "retry in a moment",
-    Code.INTERNAL_ERROR: "retry, and look into the webhook's log",
-}
-# What may be gone a second later. The API server's clients wait as long as they are told, a worker of a controller too,
-# then repeat by themselves, ten times.
-RETRY_SECONDS: Mapping[Code, int] = {
-    Code.NOT_PINNED: 1,
-    Code.REGISTRY_UNAVAILABLE: 1,
-    Code.DEADLINE_EXCEEDED: 1,
-    Code.RATE_LIMITED: 2,
-    Code.OVERLOADED: 2,
-    Code.TRUST_UNAVAILABLE: 2,
-    Code.REVOCATION_UNKNOWN: 2,
-    Code.NOT_CACHED: 2,  # the cache fetches it meanwhile
-}
-TAMPERED = "do not run this image before you know who changed its signature"
-MISSING_ATTESTATION = "attach the attestation that is missing to this digest and retry"
 _KINDS = {
     "initContainers": "init container",
     "ephemeralContainers": "ephemeral container",
@@ -123,7 +68,7 @@ def early_warnings(images: Sequence[ImageDecision]) -> tuple[str, ...]:
 
 def early_warning(text: str) -> str:
     """`text` about a workload, and that its pods are what is judged in the end."""
-    return f"{_cut(_printable(text), MAX_WARNING_CHARS - len(LATER))}{LATER}"
+    return f"{plain.own(text, MAX_WARNING_CHARS - len(LATER))}{LATER}"
 
 
 def pin_warnings(unresolved: Iterable[tuple[str, CountersignError]]) -> tuple[str, ...]:
@@ -138,10 +83,10 @@ def pin_annotations(pinned: Iterable[str], unresolved: Iterable[CountersignError
 
 
 def _early(image: ImageDecision) -> str:
-    place = _cut(_foreign(image.paths[0][0]), MAX_PLACE_CHARS) if image.paths else "the object"
+    place = plain.foreign(image.paths[0][0], MAX_PLACE_CHARS) if image.paths else "the object"
     more = f" and {len(image.paths) - 1} more" if len(image.paths) > 1 else ""
     worst = next(iter(_refusing(image)), None)
-    name = f' policy "{_cut(_printable(worst.policy.name), MAX_NAME_CHARS)}"' if worst else ""
+    name = f' policy "{plain.own(worst.policy.name, MAX_NAME_CHARS)}"' if worst else ""
     by = f" by{name}" if name else ""
     if image.result is Result.ERROR:
         verdict = f"could not be examined now{f' for{name}' if name else ''}"
@@ -157,7 +102,7 @@ def _warnings(said: Iterable[tuple[str, str]]) -> tuple[str, ...]:
 
 
 def _bounded(texts: Iterable[str]) -> tuple[str, ...]:
-    distinct = tuple(dict.fromkeys(_cut(_printable(text), MAX_WARNING_CHARS) for text in texts))
+    distinct = tuple(dict.fromkeys(plain.own(text, MAX_WARNING_CHARS) for text in texts))
     if len(distinct) <= MAX_WARNINGS:
         return distinct
     more = len(distinct) - MAX_WARNINGS + 1
@@ -179,7 +124,7 @@ def audit_annotations(review: ReviewDecision) -> dict[str, str]:
 
 def retry_after(review: ReviewDecision) -> int | None:
     """In how many seconds a repetition may find more; `None` where some refusal would still stand."""
-    seconds = [RETRY_SECONDS.get(image.code) if image.code else None for image in _refused(review)]
+    seconds = [remedies.RETRY_SECONDS.get(image.code) if image.code else None for image in _refused(review)]
     found = [wait for wait in seconds if wait is not None]
     return max(found) if found and len(found) == len(seconds) else None
 
@@ -232,7 +177,7 @@ def _ending(images: Sequence[ImageDecision]) -> tuple[str, ...]:
     steps = list(dict.fromkeys((image.code, _remedy(image)) for image in images if image.code is not None))
     remedies = (f"  {remedy}: {DOCUMENTATION}#{code}" for code, remedy in steps[:MAX_REMEDIES])
     owners = (decision.policy.help for image in images for decision in _refusing(image))
-    words = next((f"  {_cut_bytes(_printable(words), MAX_HELP_BYTES)}" for words in owners if words), None)
+    words = next((f"  {plain.own_bytes(words, MAX_HELP_BYTES)}" for words in owners if words), None)
     return (*remedies, *([words] if words else []))
 
 
@@ -241,10 +186,10 @@ def _remedy(image: ImageDecision) -> str:
         return ""
     worst = next(iter(_refusing(image)), None)
     if worst and worst.attestations and worst.code is Code.NO_SIGNATURE and len(worst.counted) >= worst.needed:
-        return MISSING_ATTESTATION
+        return remedies.MISSING_ATTESTATION
     if worst and worst.tampered and worst.code is Code.SIGNATURE_INVALID:
-        return TAMPERED
-    return REMEDIES[image.code]
+        return remedies.TAMPERED
+    return remedies.REMEDIES[image.code]
 
 
 def _body(image: ImageDecision) -> tuple[str, ...]:
@@ -254,7 +199,7 @@ def _body(image: ImageDecision) -> tuple[str, ...]:
     else:
         told = [decision for decision in image.policies if decision.result is not Result.SILENT]
     if not told:
-        return heading, f"  {image.code or image.result}: {_foreign(image.detail)}"
+        return heading, f"  {image.code or image.result}: {plain.foreign(image.detail)}"
     lines = [line for decision in told[:MAX_POLICIES] for line in _policy_lines(decision)]
     if len(told) > MAX_POLICIES:
         lines.append(f"  and {len(told) - MAX_POLICIES} more policies")
@@ -271,22 +216,22 @@ def _speaking(image: ImageDecision) -> list[PolicyDecision]:
 
 def _policy_lines(decision: PolicyDecision) -> Iterable[str]:
     policy = decision.policy
-    name = f'  policy "{_cut(_printable(policy.name), MAX_NAME_CHARS)}" (rev {policy.revision[:REVISION_CHARS]})'
+    name = f'  policy "{plain.own(policy.name, MAX_NAME_CHARS)}" (rev {policy.revision[:REVISION_CHARS]})'
     rule = f" {decision.rule}" if decision.rule not in ("", "signers") else ""
     refused = decision.result in REFUSED
     if refused and not decision.refuses:
         rule += " only warns"
     if not refused or not (decision.signers or decision.attestations):
         own = decision.blocked or not refused
-        detail = _cut(_printable(decision.detail), MAX_TEXT_CHARS) if own else _foreign(decision.detail)
+        detail = plain.own(decision.detail) if own else plain.foreign(decision.detail)
         yield f"{name}{rule}: {decision.code or decision.result}: {_loud(decision) or detail}"
         return
-    yield f"{name}{rule}{'' if decision.refuses else ','} wants {_cut(_printable(decision.wants), MAX_TEXT_CHARS)}"
+    yield f"{name}{rule}{'' if decision.refuses else ','} wants {plain.own(decision.wants)}"
     yield from _table(signer_lines(decision), attestation_lines(decision))
 
 
 def _loud(decision: PolicyDecision) -> str:
-    return _cut(_printable(decision.loud), MAX_TEXT_CHARS)
+    return plain.own(decision.loud)
 
 
 def _table(signers: Sequence[SignerLine], attestations: Sequence[SignerLine]) -> Iterable[str]:
@@ -295,15 +240,15 @@ def _table(signers: Sequence[SignerLine], attestations: Sequence[SignerLine]) ->
     if len(lines) > 1 and first.code not in (None, Code.NO_SIGNATURE) and all(
         (line.code, line.detail) == (first.code, first.detail) for line in lines
     ):  # fmt: skip
-        yield f"  {first.code}: {_foreign(first.detail)}"  # it is the image's, not a signer's
+        yield f"  {first.code}: {plain.foreign(first.detail)}"  # it is the image's, not a signer's
         return
     told = (*_first(signers, MAX_SIGNERS), *_first(attestations, MAX_ATTESTATIONS))
-    shown = [(_cut(_printable(line.name), MAX_NAME_CHARS), str(line.code or Result.VERIFIED), line) for line in told]
+    shown = [(plain.own(line.name, MAX_NAME_CHARS), str(line.code or Result.VERIFIED), line) for line in told]
     names = max(len(name) for name, _, _ in shown)
     codes = max(len(code) for _, code, _ in shown)
     for name, code, line in shown:
         own = line.code is Code.BLOCKED
-        detail = _cut(_printable(line.detail), MAX_TEXT_CHARS) if own else _foreign(line.detail)
+        detail = plain.own(line.detail) if own else plain.foreign(line.detail)
         yield f"  - {name:<{names}}  {code:<{codes}}   {detail}"
     if len(signers) > MAX_SIGNERS:
         yield f"  and {len(signers) - MAX_SIGNERS} more signers"
@@ -321,9 +266,9 @@ def _where(image: ImageDecision) -> str:
         return ""
     path, name = image.paths[0]
     kind = next((kind for part, kind in _KINDS.items() if f"{part}[" in path), "container")
-    shown = f'"{name}"' if _is_plain(name) and len(name) <= MAX_NAME_CHARS else _quoted(name, MAX_NAME_CHARS)
+    shown = f'"{name}"' if plain.is_plain(name) and len(name) <= MAX_NAME_CHARS else plain.quoted(name, MAX_NAME_CHARS)
     more = f" and {len(image.paths) - 1} more" if len(image.paths) > 1 else ""
-    return f"{kind} {shown} ({_foreign(path)}){more}: "
+    return f"{kind} {shown} ({plain.foreign(path)}){more}: "
 
 
 def _reference(image: ImageDecision) -> str:
@@ -332,13 +277,13 @@ def _reference(image: ImageDecision) -> str:
     if image.digest is not None:
         text = text.removesuffix(f"@{image.digest}")
         digest = f" @{image.digest.algorithm}:{image.digest.hex[:4]}…{image.digest.hex[-2:]}"
-    plain = _is_plain(text) and len(text) <= MAX_TEXT_CHARS
-    return f"{text if plain else _quoted(text, MAX_TEXT_CHARS)}{digest}"
+    is_shown = plain.is_plain(text) and len(text) <= plain.MAX_CHARS
+    return f"{text if is_shown else plain.quoted(text, plain.MAX_CHARS)}{digest}"
 
 
 def _short(reference: str, max_chars: int = 60) -> str:
-    if not _is_plain(reference):
-        return _quoted(reference, max_chars)
+    if not plain.is_plain(reference):
+        return plain.quoted(reference, max_chars)
     # The end of a reference says more than its beginning, but for a digest.
     name, at, digest = reference.partition("@")
     name = name if len(name) <= max_chars else f"…{name[1 - max_chars :]}"
@@ -356,43 +301,10 @@ def _decision(review: ReviewDecision) -> str:
 
 def _listed(values: Iterable[str]) -> str:
     """Each value once, in its order, with commas; where it grows too long, how many are missing."""
-    distinct = list(dict.fromkeys(_ascii(value) for value in values if value))
+    distinct = list(dict.fromkeys(plain.to_ascii(value) for value in values if value))
     kept: list[str] = []
     for index, value in enumerate(distinct):
         if len(",".join((*kept, value)).encode()) > MAX_ANNOTATION_BYTES:
             return ",".join((*kept, f"and {len(distinct) - index} more"))
         kept.append(value)
     return ",".join(kept)
-
-
-def _is_plain(text: str) -> bool:
-    return text.isascii() and text.isprintable() and not any(mark in text for mark in " \"'\\") and bool(text)
-
-
-def _quoted(text: str, max_chars: int) -> str:
-    return _cut(quote(text, max_chars=max_chars), max_chars)  # an escape is longer than what it stands for
-
-
-def _foreign(text: str) -> str:
-    return _cut(_ascii(text), MAX_TEXT_CHARS)
-
-
-def _ascii(text: str) -> str:
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(
-        mark if mark == "…" or (mark.isascii() and mark.isprintable()) else ascii(mark)[1:-1] for mark in text
-    )
-
-
-def _printable(text: str) -> str:
-    return text if text.isprintable() else "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in text)
-
-
-def _cut(text: str, max_chars: int) -> str:
-    return text if len(text) <= max_chars else f"{text[: max_chars - 1]}…"
-
-
-def _cut_bytes(text: str, max_bytes: int) -> str:
-    data = text.encode()
-    return text if len(data) <= max_bytes else f"{data[: max_bytes - 3].decode(errors='ignore')}…"

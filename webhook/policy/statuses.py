@@ -11,6 +11,7 @@ spec: kubernetes.md 11; Kubernetes, annotations.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -70,7 +71,8 @@ class Statuses:
     def __init__(self, kube: Kube) -> None:
         self._kube, self._path = kube, f"/api/v1/namespaces/{kube.namespace}/configmaps"
         self._wanted: Mapping[str, tuple[Parcel, Place]] = {}
-        self._written: dict[str, tuple[str, float]] = {}
+        self._written: dict[str, tuple[tuple[str, str], float]] = {}  # by name: uid and status, and when
+        self._held_back = False  # something was written lately, and stands there no more
         self._news = asyncio.Event()
         self.problem = ""  # why they are not written; empty while they are
 
@@ -82,7 +84,7 @@ class Statuses:
     async def run(self) -> None:
         """Until cancelled, what was put stands in the annotations, or will after a pause."""
         while True:
-            await self._news.wait()
+            await self._wait()
             await asyncio.sleep(random.uniform(1, 2) * GATHER_SECONDS)  # noqa: S311 - see there
             self._news.clear()
             try:
@@ -96,11 +98,21 @@ class Statuses:
                 self._news.set()
                 await asyncio.sleep(RETRY_SECONDS)
 
+    async def _wait(self) -> None:
+        """There is news, or what was held back may be written again."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(REWRITE_SECONDS if self._held_back else None):
+                await self._news.wait()
+
     async def _write(self, wanted: Mapping[str, tuple[Parcel, Place]]) -> None:
+        self._held_back = False
         self._written = {name: written for name, written in self._written.items() if name in wanted}
         for name, (found, place) in wanted.items():
             status = describe(found, place)
-            if not self._is_to_write(found, place, status):
+            if found.status == status or (place.good is None and _has_last_good(found)):
+                continue
+            if self._was_written_lately(found, status):
+                self._held_back = True
                 continue
             try:
                 patch = {"metadata": {"uid": found.uid, "annotations": {parcel.STATUS: status}}}
@@ -108,13 +120,11 @@ class Statuses:
             except KubeError as error:
                 if error.status not in REPLACED:
                     raise
-            self._written[name] = status, time.monotonic()
+            self._written[name] = (found.uid, status), time.monotonic()
 
-    def _is_to_write(self, found: Parcel, place: Place, status: str) -> bool:
-        if found.status == status or (place.good is None and _has_last_good(found)):
-            return False
-        written, at = self._written.get(found.name, ("", 0.0))
-        return written != status or time.monotonic() - at > REWRITE_SECONDS
+    def _was_written_lately(self, found: Parcel, status: str) -> bool:
+        written, at = self._written.get(found.name, (("", ""), 0.0))
+        return written == (found.uid, status) and time.monotonic() - at <= REWRITE_SECONDS
 
 
 def _has_last_good(found: Parcel) -> bool:

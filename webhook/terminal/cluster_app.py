@@ -38,6 +38,7 @@ ConfigurationArgument = Annotated[
     epilog="""\b
 Examples:
   countersign scan --policy production.yaml
+  countersign scan --policies-in countersign
   countersign scan --policy policies/ --namespace shop --namespace pay
   countersign scan --policy policies/ --output json | jq -r '.images[] | select(.result == "denied") | .image'
 
@@ -46,6 +47,10 @@ Exit code: 0 all would be admitted, 1 something would be denied, 2 could not tel
 )
 def scan(
     policy: PolicyOption = None,
+    policies_in: Annotated[
+        str | None,
+        typer.Option("--policies-in", metavar="NS", help="Those that are applied there, instead of --policy."),
+    ] = None,
     namespace: Annotated[
         list[str] | None,
         typer.Option("--namespace", "-n", metavar="NS", help="Only these (repeatable); else all but kube-system's."),
@@ -74,6 +79,7 @@ def scan(
 
     wanted = command.Wanted(
         policies=tuple(policy or ()),
+        policies_in=policies_in or "",
         namespaces=tuple(dict.fromkeys(namespace or ())),
         kubeconfig=kubeconfig,
         context=context,

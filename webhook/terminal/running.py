@@ -1,26 +1,29 @@
 """What runs in a cluster: every image of pods, and of what will make pods, with who owns it and where it stands.
 
 Pods count as they are, injected sidecars included; of what has none now (a CronJob between two runs, a Deployment that
-was scaled to nothing) the template counts. Pods that the node itself runs whatever the answer, and those that have
-ended, do not. Nothing is changed, and nothing is read but these objects: the rights of the role `view` suffice.
+was scaled to nothing) the template counts. Pods that the node itself runs whatever the answer, those that have ended,
+and earlier revisions do not. Objects are read page by page, and little is kept of each. Nothing is changed, and nothing
+is read but these objects: the rights of the role `view` suffice.
 
 spec: Kubernetes core/v1, apps/v1, batch/v1; owner references.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from webhook.errors import CountersignError, OperatorError
+from webhook.errors import CountersignError, OperatorError, quote
 from webhook.kube import extractors, workload
 from webhook.kube.client import Kube, KubeError, Object
 from webhook.kube.workload import Image
 
 # Excluded by every installation of the chart: the webhook is never asked about them
 UNSEEN = ("kube-system", "kube-node-lease", "kube-public")
-PODS_MAX = 200_000
+OBJECTS_MAX = 200_000  # of one kind
 IMAGES_MAX = 500  # of one object
+
+UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 401, 403, 404
 
 _ENDED = frozenset({"Succeeded", "Failed"})
 
@@ -55,6 +58,22 @@ class Use:
     container: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What is kept of an object. `above` is who made it, as `uid` and as `Kind/name`, empty where nobody did.
+
+    `runs` says whether it is there to run, now or later; `problem` is why its images could not be told.
+    """
+
+    uid: str
+    namespace: str
+    shown: str
+    above: tuple[str, str]
+    runs: bool
+    images: tuple[Image, ...]
+    problem: str = ""
+
+
 @dataclass(slots=True)
 class Running:
     """`uses` by the text of the image; `objects` were looked at."""
@@ -68,53 +87,87 @@ class Running:
 
 async def look(kube: Kube, *, namespaces: Collection[str]) -> Running:
     """All that runs in `namespaces`, or in every one that the webhook may see. Raises: OperatorError."""
-    makers: dict[str, tuple[_Resource, Object]] = {}
+    for namespace in namespaces:
+        await _require(kube, namespace)
+    makers: dict[str, _Seen] = {}
     for resource in _MAKERS:
-        for obj in await _list(kube, resource, namespaces):
-            makers[_uid(obj)] = resource, obj
+        async for maker in _list(kube, resource, namespaces):
+            makers[maker.uid] = maker
     running = Running()
     with_pods: set[str] = set()
-    for pod in await _list(kube, _PODS, namespaces):
+    async for pod in _list(kube, _PODS, namespaces):
         lineage = list(_lineage(pod, makers))
-        with_pods.update(lineage)
-        if _phase(pod) in _ENDED or _is_mirror(pod):
-            continue
-        running.pods += 1
-        _add(running, _PODS, pod, _owner(pod, lineage, makers))
-    for uid, (resource, obj) in makers.items():
-        lineage = list(_lineage(obj, makers))
-        if uid not in with_pods and not lineage and not _has_ended(obj):
-            with_pods.add(uid)
-            _add(running, resource, obj, f"{resource.kind}/{_name(obj)}")
+        with_pods.update(one.uid for one in lineage)
+        if pod.runs:
+            running.pods += 1
+            _add(running, pod, lineage[-1] if lineage else pod)
+    for maker in makers.values():
+        if maker.runs and maker.uid not in with_pods and maker.above[0] not in makers:
+            _add(running, maker, maker)
     return running
 
 
-async def _list(kube: Kube, resource: _Resource, namespaces: Collection[str]) -> list[Object]:
+async def _require(kube: Kube, namespace: str) -> None:
+    """The namespace is there, as far as the user may know. Raises: OperatorError."""
+    try:
+        await kube.get(f"/api/v1/namespaces/{namespace}")
+    except KubeError as error:
+        if error.status == NOT_FOUND:
+            raise OperatorError(f"--namespace: there is no namespace {quote(namespace)}") from error
+
+
+async def _list(kube: Kube, resource: _Resource, namespaces: Collection[str]) -> AsyncIterator[_Seen]:
     """Raises: OperatorError."""
     paths = [f"{resource.path}/namespaces/{one}/{resource.name}" for one in namespaces]
-    found: list[Object] = []
+    count = 0
     for path in paths or [f"{resource.path}/{resource.name}"]:
         try:
-            found += (await kube.list(path))[0]
+            async for objects, _ in kube.pages(path):
+                count += len(objects)
+                if count > OBJECTS_MAX:
+                    raise OperatorError(f"more than {OBJECTS_MAX} {resource.name}: name some namespaces by --namespace")
+                for obj in objects:
+                    if namespaces or _text(obj, "namespace") not in UNSEEN:
+                        yield _see(resource, obj)
         except KubeError as error:
-            hint = " (the role `view` suffices; --namespace asks for less)" if error.status == 403 else ""
-            raise OperatorError(f"the Kubernetes API: {error.detail}{hint}") from error
-        if len(found) > PODS_MAX:
-            raise OperatorError(f"more than {PODS_MAX} {resource.name}: name some namespaces by --namespace")
-    return [obj for obj in found if namespaces or _namespace(obj) not in UNSEEN]
+            raise OperatorError(f"the Kubernetes API: {error.detail}{_hint(error)}") from error
 
 
-def _add(running: Running, resource: _Resource, obj: Object, owner: str) -> None:
-    running.objects += 1
-    namespace = _namespace(obj)
-    running.namespaces.add(namespace)
+def _hint(error: KubeError) -> str:
+    if error.status == UNAUTHORIZED or "system:anonymous" in error.detail:
+        return " (the credentials of the kubeconfig are not accepted: log in again)"
+    if error.status == FORBIDDEN:
+        return " (the role `view` suffices; --namespace asks for less)"
+    return ""
+
+
+def _see(resource: _Resource, obj: Object) -> _Seen:
+    owner = _owner(obj)
+    images: tuple[Image, ...] = ()
+    problem = ""
     try:
-        found = _images(resource, obj)
+        images = _images(resource, obj)
     except CountersignError as error:
-        running.unreadable.append(f"{owner} of {namespace}: {error.detail}")
-        return
-    for image in found:
-        running.uses.setdefault(image.text, set()).add(Use(namespace, owner, image.path, image.container))
+        problem = error.detail
+    return _Seen(
+        uid=_text(obj, "uid"),
+        namespace=_text(obj, "namespace"),
+        shown=f"{resource.kind}/{_text(obj, 'name')}",
+        above=(str(owner.get("uid", "")), f"{owner.get('kind')}/{owner.get('name')}" if owner else ""),
+        runs=_runs(resource, obj, owned=bool(owner)),
+        images=images,
+        problem=problem,
+    )
+
+
+def _add(running: Running, seen: _Seen, top: _Seen) -> None:
+    owner = top.above[1] or top.shown
+    running.objects += 1
+    running.namespaces.add(seen.namespace)
+    if seen.problem:
+        running.unreadable.append(f"{owner} of {seen.namespace}: {seen.problem}")
+    for image in seen.images:
+        running.uses.setdefault(image.text, set()).add(Use(seen.namespace, owner, image.path, image.container))
 
 
 def _images(resource: _Resource, obj: Object) -> tuple[Image, ...]:
@@ -125,54 +178,31 @@ def _images(resource: _Resource, obj: Object) -> tuple[Image, ...]:
     return extractors.images_of(extractor, "CREATE", obj, None, max_images=IMAGES_MAX).images
 
 
-def _lineage(obj: Object, makers: Mapping[str, tuple[_Resource, Object]]) -> Iterator[str]:
-    """Who made it, and who made that: uids, the nearest first."""
-    seen: set[str] = set()
-    while (uid := _controller(obj)) in makers and uid not in seen:
-        seen.add(uid)
-        yield uid
-        obj = makers[uid][1]
+def _lineage(seen: _Seen, makers: Mapping[str, _Seen]) -> Iterator[_Seen]:
+    """Who made it, and who made that, the nearest first."""
+    uids: set[str] = set()
+    while (uid := seen.above[0]) in makers and uid not in uids:
+        uids.add(uid)
+        seen = makers[uid]
+        yield seen
 
 
-def _owner(pod: Object, lineage: list[str], makers: Mapping[str, tuple[_Resource, Object]]) -> str:
-    if lineage:
-        resource, obj = makers[lineage[-1]]
-        top = _reference(obj)
-        return f"{top.get('kind')}/{top.get('name')}" if top else f"{resource.kind}/{_name(obj)}"
-    own = _reference(pod)
-    return f"{own.get('kind')}/{own.get('name')}" if own else f"Pod/{_name(pod)}"
-
-
-def _reference(obj: Object) -> Mapping[str, object]:
+def _owner(obj: Object) -> Mapping[str, object]:
     owners = (obj.get("metadata") or {}).get("ownerReferences") or ()
     return next((one for one in owners if one.get("controller")), {})
 
 
-def _controller(obj: Object) -> str:
-    return str(_reference(obj).get("uid", ""))
+def _text(obj: Object, name: str) -> str:
+    return str((obj.get("metadata") or {}).get(name, ""))
 
 
-def _uid(obj: Object) -> str:
-    return str((obj.get("metadata") or {}).get("uid", ""))
-
-
-def _name(obj: Object) -> str:
-    return str((obj.get("metadata") or {}).get("name", ""))
-
-
-def _namespace(obj: Object) -> str:
-    return str((obj.get("metadata") or {}).get("namespace", ""))
-
-
-def _phase(pod: Object) -> str:
-    return str((pod.get("status") or {}).get("phase", ""))
-
-
-def _is_mirror(pod: Object) -> bool:
-    return workload.MIRROR_ANNOTATION in ((pod.get("metadata") or {}).get("annotations") or {})
-
-
-def _has_ended(obj: Object) -> bool:
-    """A Job that has run, as its controller says. batch/v1, JobStatus.conditions"""
-    conditions = (obj.get("status") or {}).get("conditions") or ()
-    return any(one.get("type") in ("Complete", "Failed") and one.get("status") == "True" for one in conditions)
+def _runs(resource: _Resource, obj: Object, *, owned: bool) -> bool:
+    status = obj.get("status") or {}
+    if resource is _PODS:
+        annotations = (obj.get("metadata") or {}).get("annotations") or {}
+        return status.get("phase") not in _ENDED and workload.MIRROR_ANNOTATION not in annotations
+    if resource.name == "replicasets" and owned and (obj.get("spec") or {}).get("replicas") == 0:
+        return False  # an earlier revision, also of a Rollout, which is not looked at itself
+    # A Job that has run, as its controller says: batch/v1, JobStatus.conditions
+    conditions = status.get("conditions") or ()
+    return not any(one.get("type") in ("Complete", "Failed") and one.get("status") == "True" for one in conditions)

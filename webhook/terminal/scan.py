@@ -26,8 +26,8 @@ from webhook.policy import message
 from webhook.policy.decision import ImageDecision, Result
 from webhook.policy.model import Mode, PolicySet
 from webhook.settings import NoMatch, Settings
+from webhook.terminal import applied, facts, given, running, verifying
 from webhook.terminal import configured as configuration
-from webhook.terminal import facts, given, running, verifying
 from webhook.terminal.paper import BAD, DIM, GOOD, STRONG, UNSURE, Output, Paper
 from webhook.terminal.running import Running, Use
 from webhook.verification import Pending, Verifier
@@ -45,6 +45,7 @@ class Wanted:
     """What was asked on the command line."""
 
     policies: tuple[Path, ...]
+    policies_in: str  # a namespace, instead of `policies`; empty: none
     namespaces: tuple[str, ...]
     kubeconfig: Path | None
     context: str | None
@@ -67,9 +68,10 @@ def run(wanted: Wanted, configured: Settings, *, output: Output, paper: Paper, e
 
     How far it is stands on `errors`, where that is a terminal. Raises: OperatorError.
     """
-    if not wanted.policies:
-        raise OperatorError("--policy: a trust policy, or a folder of them, expected: what should run be held against?")
-    policies = _enforcing(given.policies(wanted.policies, configured.policy))
+    if bool(wanted.policies) == bool(wanted.policies_in):
+        which = "--policy FILE, or --policies-in NAMESPACE where they are applied"
+        raise OperatorError(f"{which}, one of both expected: what should what runs be held against?")
+    policies = given.policies(wanted.policies, configured.policy) if wanted.policies else None
     configured = replace(configured, policy=replace(configured.policy, no_match=wanted.no_match))
     with _progress(errors) as progress:
         found, judged = asyncio.run(_scan(wanted, policies, configured, progress))
@@ -102,17 +104,21 @@ def _enforcing(policies: PolicySet) -> PolicySet:
 
 
 async def _scan(
-    wanted: Wanted, policies: PolicySet, configured: Settings, progress: Progress
+    wanted: Wanted, policies: PolicySet | None, configured: Settings, progress: Progress
 ) -> tuple[Running, list[Judged]]:
     kube = await client.by_kubeconfig_or_in_cluster(wanted.kubeconfig, context=wanted.context)
     try:
+        stored = verifying.NOTHING
+        if policies is None:
+            policies, stored = await applied.load(kube, wanted.policies_in, configured.policy)
         found = await running.look(kube, namespaces=wanted.namespaces)
     finally:
         await kube.close()
     # Strangers wrote these references: none of them makes this machine's own ports be dialled
     configured = configuration.with_hosts(configured, asked=(), insecure=wanted.insecure, private=wanted.private)
+    policies = _enforcing(policies)
     questions = _questions(found, policies)
-    async with verifying.prepare(configured, policies) as verifier:
+    async with verifying.prepare(configured, policies, stored=stored) as verifier:
         now = datetime.now(UTC)
         work = [_judge(verifier, text, uses, policies, now, wanted.timeout) for text, uses in questions]
         return found, sorted(await _all(work, progress), key=_severity)

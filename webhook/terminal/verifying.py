@@ -15,23 +15,30 @@ from webhook.oci.registry import Observer
 from webhook.outside import Observers, join
 from webhook.policy.model import PolicySet
 from webhook.settings import Settings
+from webhook.trust.at_hand import Trust
 from webhook.trust.keys import KeySource
 from webhook.trust.kms import KMSKey
-from webhook.trust.root import Trust
 from webhook.trust.sources import TrustSource
 from webhook.verification import Judge, Verifier
+
+NOTHING = Trust()
 
 
 @asynccontextmanager
 async def prepare(
-    configured: Settings, policies: PolicySet, *, observe: Observer | None = None, judge: Judge | None = None
+    configured: Settings,
+    policies: PolicySet,
+    *,
+    stored: Trust = NOTHING,
+    observe: Observer | None = None,
+    judge: Judge | None = None,
 ) -> AsyncIterator[Verifier]:
-    """The server's verifier, without the server. Raises: OperatorError."""
+    """The server's verifier, without the server; `stored` is what objects of a cluster hold. Raises: OperatorError."""
     signers = [signer for policy in policies.policies for signer in policy.signers]
     outside = join(configured, Observers(registry=observe))
     collector = Collector(registry=outside.registry, limits=configured.evidence, observe=_ignore)
     try:
-        trust = await _at_hand(signers, outside.keys, configured)
+        trust = stored | await _at_hand(signers, outside.keys, configured)
         yield Verifier(
             registry=outside.registry,
             collector=collector,

@@ -17,10 +17,11 @@ from datetime import datetime
 from webhook import untrusted
 from webhook.errors import Code, MalformedError
 from webhook.trust import root
+from webhook.trust.at_hand import Trust
 from webhook.trust.material import Padding, PublicKey, parse_public_key
 from webhook.trust.notary import stores
 from webhook.trust.notary.stores import StoredCertificates
-from webhook.trust.root import Trust, TrustRoot
+from webhook.trust.root import TrustRoot
 from webhook.trust.stored import Entry, ObjectKind, StoredKey, StoredRoot
 
 MAX_CHARS = 2 << 20  # the API server takes at most 1 MiB, which base64 makes a third longer

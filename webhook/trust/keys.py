@@ -21,9 +21,9 @@ from datetime import UTC, datetime, timedelta
 
 from webhook import settings
 from webhook.errors import CountersignError, InconclusiveError, quote
+from webhook.trust.at_hand import KeyPlace, Trust
 from webhook.trust.kms import Fetched, KMSKey
 from webhook.trust.material import PublicKey
-from webhook.trust.root import KeyPlace, Trust
 
 log = logging.getLogger(__name__)
 

@@ -24,8 +24,8 @@ from webhook import settings
 from webhook.kube.client import Kube, Object
 from webhook.kube.watching import Collection, Objects, Watching
 from webhook.trust import contents
+from webhook.trust.at_hand import Trust
 from webhook.trust.contents import Place, Reading, State
-from webhook.trust.root import Trust
 from webhook.trust.stored import ObjectKind, StoredObject
 
 log = logging.getLogger(__name__)

@@ -1,9 +1,9 @@
 """Sigstore trust roots: whose certificates, logs and clocks a policy believes, and when.
 
 A `TrustRoot` is what a trusted_root.json says, parsed whole or refused; a `RootSource` is where a policy says that one
-comes from, with what must vouch for a signature under it; `Trust` is all that is at hand while one review is judged,
-keys and certificates from elsewhere among it. What one source demands holds for its own material only: roots are never
-merged. Keys and chains in PEM become such a document first (`byhand`), so that there is one way to be trusted.
+comes from, with what must vouch for a signature under it. What one source demands holds for its own material only:
+roots are never merged. Keys and chains in PEM become such a document first (`byhand`), so that there is one way to be
+trusted. Which roots are at hand now is for `at_hand`.
 
 spec: sigstore protobuf-specs, TrustedRoot; protobuf JSON mapping; C2SP signed-note.
 """
@@ -15,7 +15,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import NoReturn
@@ -26,12 +26,10 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from webhook import untrusted
-from webhook.errors import Code, InconclusiveError, MalformedError, quote
+from webhook.errors import Code, MalformedError, quote
 from webhook.trust import certificates, material
-from webhook.trust.kms import KMSKey
 from webhook.trust.material import Hash, PublicKey
-from webhook.trust.notary.stores import StoredCertificates, TrustStore
-from webhook.trust.stored import StoredKey, StoredRoot
+from webhook.trust.stored import StoredRoot
 
 MEDIA_TYPES = (
     "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
@@ -147,67 +145,6 @@ class RootSource:
 
 
 PUBLIC_GOOD = RootSource("public-good", RootKind.BUILT_IN, "public-good")
-
-
-KeyPlace = KMSKey | StoredKey
-
-
-@dataclass(frozen=True, slots=True)
-class Trust:
-    """What is at hand now, and why the rest is not: trust roots by the `key` of their source, all else by its place."""
-
-    roots: Mapping[str, TrustRoot] = field(default_factory=dict)
-    problems: Mapping[str, str] = field(default_factory=dict)
-    keys: Mapping[KeyPlace, PublicKey] = field(default_factory=dict)
-    key_problems: Mapping[KeyPlace, str] = field(default_factory=dict)
-    stores: Mapping[StoredCertificates, tuple[bytes, ...]] = field(default_factory=dict)
-    store_problems: Mapping[StoredCertificates, str] = field(default_factory=dict)
-
-    def root_of(self, source: RootSource) -> TrustRoot:
-        """Raises: InconclusiveError, `trust_unavailable`."""
-        if source.inline is not None:
-            return source.inline
-        root = self.roots.get(source.key)
-        if root is None:
-            problem = self.problems.get(source.key) or _unread(source.place, "it was not loaded yet")
-            raise InconclusiveError(Code.TRUST_UNAVAILABLE, f"the trust root {source.name} is not at hand: {problem}")
-        return root
-
-    def key_of(self, place: KeyPlace) -> PublicKey:
-        """Raises: InconclusiveError, `trust_unavailable`."""
-        key = self.keys.get(place)
-        if key is None:
-            problem = self.key_problems.get(place) or _unread(place, "it was not fetched yet")
-            raise InconclusiveError(Code.TRUST_UNAVAILABLE, f"the key {place} is not at hand: {problem}")
-        return key
-
-    def store_of(self, named: TrustStore) -> TrustStore:
-        """The store that a policy calls so, with its certificates. Raises: InconclusiveError, `trust_unavailable`."""
-        if named.place is None:
-            return named
-        certificates = self.stores.get(named.place)
-        if certificates is None:
-            problem = self.store_problems.get(named.place) or _unread(named.place, "")
-            raise InconclusiveError(Code.TRUST_UNAVAILABLE, f"the trust store {named.name} is not at hand: {problem}")
-        return replace(named, certificates=certificates)
-
-    def __or__(self, other: Trust) -> Trust:
-        """What is at hand here or there; each place is for one of them."""
-        return Trust(
-            roots={**self.roots, **other.roots},
-            problems={**self.problems, **other.problems},
-            keys={**self.keys, **other.keys},
-            key_problems={**self.key_problems, **other.key_problems},
-            stores={**self.stores, **other.stores},
-            store_problems={**self.store_problems, **other.store_problems},
-        )
-
-
-def _unread(place: KeyPlace | StoredRoot | StoredCertificates | None, otherwise: str) -> str:
-    """Why something is not at hand of which nobody says more."""
-    if isinstance(place, StoredKey | StoredRoot | StoredCertificates):
-        return f"it is in {place.entry.holder}, which only a server in its cluster reads"
-    return otherwise
 
 
 def parse(data: bytes) -> TrustRoot:

@@ -24,8 +24,9 @@ from pathlib import Path
 from webhook import addresses, files, settings
 from webhook.errors import Code, InconclusiveError, MalformedError, OperatorError
 from webhook.trust import folder, mirror, root, succession
+from webhook.trust.at_hand import Trust
 from webhook.trust.mirror import Fetched, Repository
-from webhook.trust.root import PUBLIC_GOOD, RootKind, RootSource, Trust, TrustRoot
+from webhook.trust.root import PUBLIC_GOOD, RootKind, RootSource, TrustRoot
 
 log = logging.getLogger(__name__)
 

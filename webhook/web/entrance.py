@@ -22,16 +22,17 @@ from starlette.types import Receive, Scope, Send
 from webhook import settings
 from webhook.admission import review
 from webhook.admission.review import ObjectError, ReviewError, UnexaminedError
+from webhook.admission.turns import time_for_review
 from webhook.admission.watch import Watch
 from webhook.audit import record
 from webhook.audit.record import Entry
 from webhook.audit.sinks import Metrics
 from webhook.audit.trail import Trail
-from webhook.errors import Code, MalformedError
+from webhook.errors import Code, InconclusiveError, MalformedError
 
 LARGE_BYTES = 256 * settings.KIB  # a body above this size takes milliseconds to parse: in a thread
 LARGE_BODIES = 8  # held at once by all entrances; the others wait with their sockets unread
-BODY_SECONDS = 10.0  # for all of a body to arrive, and for its turn among the large ones
+BODY_SECONDS = 10.0  # at most, for all of a body to arrive, and for its turn among the large ones
 RETRY_SECONDS = 1  # an API server repeats the call by itself, and may meet another replica
 
 log = logging.getLogger(__name__)
@@ -115,9 +116,10 @@ class Entrance(Generic[R]):
         _check_head(scope, None if self._fails_open() else self._body_max_bytes)
         entry: Entry | None
         try:
-            request = await self._receive(receive)
+            timeout = _timeout(scope["query_string"])
+            request = await self._receive(receive, time_for_review(timeout, BODY_SECONDS))
             self._metrics.stage("parse", watch.seconds())
-            entry, body = await self._decide(watch, request, _timeout(scope["query_string"]))
+            entry, body = await self._decide(watch, request, timeout)
         except ObjectError as error:
             entry, body = self._deny(watch, error)
         except UnexaminedError as error:
@@ -125,17 +127,18 @@ class Entrance(Generic[R]):
         await self._send(send, 200, body)
         self._keep(entry)
 
-    async def _receive(self, receive: Receive) -> R:
-        """What the body asks. Raises: ObjectError."""
+    async def _receive(self, receive: Receive, seconds: float) -> R:
+        """What the body asks, all of which must be there within so many `seconds`. Raises: ReviewError."""
         chunk = b""
+        ends = asyncio.get_running_loop().time() + seconds
         try:
-            async with asyncio.timeout(BODY_SECONDS):
+            async with asyncio.timeout_at(ends):
                 chunk, more = await _next(receive)
             if not more and len(chunk) <= LARGE_BYTES:
                 return self._parse(chunk)
-            return await self._receive_long(receive, chunk, more=more)
+            return await self._receive_long(receive, chunk, more=more, ends=ends)
         except TimeoutError:
-            raise _RefusedError(408, "timeout", f"a body within {BODY_SECONDS:g} s expected", _CLOSE) from None
+            raise self._late(chunk, seconds) from None
         except MalformedError as error:
             raise self._unread(chunk, _RefusedError(400, error.code, error.detail), error) from error
 
@@ -147,10 +150,17 @@ class Entrance(Generic[R]):
         request = review.begun(head) if self._fails_open() else None
         return refused if request is None else ObjectError(error, request=request, status=400)
 
-    async def _receive_long(self, receive: Receive, chunk: bytes, *, more: bool) -> R:
+    def _late(self, head: bytes, seconds: float) -> Exception:
+        """The same of a body that was not there in time: others may keep it from its turn among the large ones."""
+        refused = _RefusedError(408, "timeout", f"a body within {seconds:g} s expected", _CLOSE)
+        request = review.begun(head) if self._fails_open() else None
+        error = InconclusiveError(Code.OVERLOADED, refused.detail)
+        return refused if request is None else UnexaminedError(error, request=request, status=503)
+
+    async def _receive_long(self, receive: Receive, chunk: bytes, *, more: bool, ends: float) -> R:
         chunks, size, large = [chunk], len(chunk), False
         async with contextlib.AsyncExitStack() as held:
-            async with asyncio.timeout(BODY_SECONDS):
+            async with asyncio.timeout_at(ends):
                 while more:
                     if size > LARGE_BYTES and not large:
                         large = True

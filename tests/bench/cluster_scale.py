@@ -1,0 +1,214 @@
+"""A Deployment scaled to a thousand replicas on nodes that only pretend: what the webhook adds to each pod.
+
+The API server, its controllers and the scheduler are real, and so are the images' signatures and their registry; kwok
+says of each pod that it runs. The API server's own metrics tell how long it waited for the webhook, and how long a pod
+took to be created; the same Deployment in a namespace that asks no webhook is the floor.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tests.cluster.cluster import Cluster
+from tests.e2e.install import ENFORCED, apply_policies, policy
+from tests.e2e.signing import Workshop
+
+NODES, PODS_PER_NODE = 10, 250
+KWOK = {"kwok.x-k8s.io/node": "fake"}
+READY_SECONDS = 600.0
+WEBHOOK = "pods.countersign.dev"
+ASKED = "apiserver_admission_webhook_admission_duration_seconds"
+CREATED = "apiserver_request_duration_seconds"
+
+
+def _stage(name: str, kind: str, when: Mapping[str, bool], **then: object) -> dict[str, Any]:
+    """What kwok makes of an object while of `when` each field is there, or is not."""
+    fields = [{"key": key, "operator": "Exists" if there else "DoesNotExist"} for key, there in when.items()]
+    spec = {
+        "resourceRef": {"apiGroup": "v1", "kind": kind},
+        "selector": {"matchExpressions": fields},
+        "next": then,
+    }
+    return {"apiVersion": "kwok.x-k8s.io/v1alpha1", "kind": "Stage", "metadata": {"name": name}, "spec": spec}
+
+
+READY = '.status.conditions.[] | select( .type == "Ready" and .status == "True" )'
+DELETED = ".metadata.deletionTimestamp"
+CONDITION = '{type: Ready, status: "True", reason: Pretended, lastTransitionTime: {{ Now | Quote }}}'
+RUNNING = f"phase: Running\nstartTime: {{{{ Now | Quote }}}}\nconditions: [{CONDITION}]"
+STAGES = (
+    _stage("node", "Node", {READY: False}, statusTemplate=f"conditions: [{CONDITION}]"),
+    _stage("pod", "Pod", {READY: False, DELETED: False}, statusTemplate=RUNNING),
+    _stage("pod-gone", "Pod", {DELETED: True}, delete=True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled:
+    """Of `replicas` pods: seconds until all were there and until all were ready, milliseconds for each in the API
+    server, of which the webhook took its share; `failed` are creations that were refused or never answered."""
+
+    title: str
+    created: float
+    ready: float
+    each: float
+    asked: int
+    webhook: float
+    share: Mapping[str, int]  # of its calls, by the longest they took, in seconds
+    failed: int
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        within = next((limit for limit, calls in self.share.items() if calls >= 0.99 * self.asked), "")
+        webhook = (f"{self.webhook:.1f}", f"{1e3 * float(within):.0f}") if self.asked else ("", "")
+        times = f"{self.created:.1f}", f"{self.ready:.1f}", f"{self.each:.1f}"
+        return self.title, *times, str(self.asked), *webhook, str(self.failed)
+
+
+COLUMNS = (
+    *("case", "all created s", "all ready s", "create ms a pod", "webhook asked"),
+    *("webhook ms a pod", "99 % within ms", "failed creations"),
+)
+
+
+def measure(cluster: Cluster, replicas: int) -> list[Scaled]:
+    """Every case. Countersign is installed, and judges namespaces with the label of the chart."""
+    workshop = Workshop(cluster, _directory(cluster, "signing"))
+    key = workshop.key("release")
+    signed = workshop.sign_legacy(workshop.image("scale/signed"), key)
+    policies = _directory(cluster, "policies")
+    (policies / "scale.yaml").write_text(
+        policy("scale", {"release": key.pem}, exemptRegistries=["registry.test/exempt"])
+    )
+    apply_policies(cluster, policies)
+    _furnish(cluster)
+    exempt = f"registry.test/exempt/app@{signed.digest}"
+    cases = (
+        ("no webhook", signed.pinned, False),
+        ("exempt image", exempt, True),
+        ("signed image", signed.pinned, True),
+    )
+    found = [_scale(cluster, title, image, replicas, enforced=enforced) for title, image, enforced in cases]
+    title, image, enforced = cases[0]
+    return [*found, _scale(cluster, f"{title}, again", image, replicas, enforced=enforced)]
+
+
+def _furnish(cluster: Cluster) -> None:
+    """There are nodes that pretend."""
+    room = {"cpu": "1000", "memory": "1Ti", "pods": str(PODS_PER_NODE)}
+    for number in range(NODES):
+        name = f"kwok-{number}"
+        labels = {"type": "kwok", "kubernetes.io/hostname": name}
+        cluster.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "Node",
+                "metadata": {"name": name, "annotations": KWOK, "labels": labels},
+                "spec": {"taints": [{"key": "kwok", "effect": "NoSchedule"}]},
+                "status": {"allocatable": room, "capacity": room},
+            }
+        )
+    stages = _directory(cluster, "kwok") / "stages.yaml"
+    stages.write_text("---\n".join(json.dumps(stage) + "\n" for stage in STAGES))
+    selector = ",".join(f"{name}={value}" for name, value in KWOK.items())
+    arguments = ("--kubeconfig=/etc/kubernetes/admin.conf", f"--manage-nodes-with-annotation-selector={selector}")
+    cluster.node.spawn("kwok", "kwok", *arguments, f"--config={stages}", "--node-lease-duration-seconds=40")
+    cluster.kubectl("wait", "--for=condition=Ready", "node", "--selector=type=kwok", "--timeout=50s")
+
+
+def _scale(cluster: Cluster, title: str, image: str, replicas: int, *, enforced: bool) -> Scaled:
+    namespace = re.sub("[^a-z]+", "-", title)
+    labels = {ENFORCED: "true"} if enforced else {}
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}})
+    cluster.kubectl("wait", "--for=create", "serviceaccount/default", f"--namespace={namespace}", "--timeout=20s")
+    cluster.apply(_deployment(namespace, image))
+    before = _metrics(cluster)
+    started = time.monotonic()
+    cluster.kubectl("scale", "deployment/scaled", f"--replicas={replicas}", f"--namespace={namespace}")
+    created = _wait(cluster, namespace, "replicas", replicas) - started
+    ready = _wait(cluster, namespace, "readyReplicas", replicas) - started
+    after = _metrics(cluster)
+    made = _difference(before, after, f"{CREATED}_count", verb="POST", resource="pods", subresource="")
+    spent = _difference(before, after, f"{CREATED}_sum", verb="POST", resource="pods", subresource="")
+    asked = _difference(before, after, f"{ASKED}_count", name=WEBHOOK)
+    waited = _difference(before, after, f"{ASKED}_sum", name=WEBHOOK)
+    limits = sorted({labels["le"] for name, labels, _ in after if name == f"{ASKED}_bucket"}, key=float)
+    share = {limit: int(_difference(before, after, f"{ASKED}_bucket", name=WEBHOOK, le=limit)) for limit in limits}
+    failed = _failed(cluster, namespace)
+    cluster.kubectl("delete", "namespace", namespace, "--timeout=180s", seconds=200)
+    return Scaled(
+        title=title,
+        created=created,
+        ready=ready,
+        each=1e3 * spent / max(made, 1),
+        asked=int(asked),
+        webhook=1e3 * waited / max(asked, 1),
+        share=share,
+        failed=failed,
+    )
+
+
+def _deployment(namespace: str, image: str) -> dict[str, Any]:
+    labels = {"app": "scaled"}
+    spec = {
+        "nodeSelector": {"type": "kwok"},
+        "tolerations": [{"key": "kwok", "operator": "Exists"}],
+        "containers": [{"name": "app", "image": image}],
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "scaled", "namespace": namespace},
+        "spec": {
+            "replicas": 0,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": spec},
+        },
+    }
+
+
+def _wait(cluster: Cluster, namespace: str, field: str, replicas: int) -> float:
+    deadline = time.monotonic() + READY_SECONDS
+    asked = ("get", "deployment/scaled", f"--namespace={namespace}", f"--output=jsonpath={{.status.{field}}}")
+    while (found := cluster.kubectl(*asked).stdout) != str(replicas):
+        if time.monotonic() > deadline:
+            raise SystemExit(f"bench: {found or 0} of {replicas} {field} in {namespace} after {READY_SECONDS:g} s")
+        time.sleep(0.1)
+    return time.monotonic()
+
+
+def _failed(cluster: Cluster, namespace: str) -> int:
+    """Creations that its ReplicaSet was refused, or got no answer to."""
+    events = json.loads(cluster.kubectl("get", "events", f"--namespace={namespace}", "--output=json").stdout)["items"]
+    return sum(event.get("count") or 1 for event in events if event.get("reason") == "FailedCreate")
+
+
+_Samples = list[tuple[str, dict[str, str], float]]
+
+
+def _metrics(cluster: Cluster) -> _Samples:
+    found = []
+    for line in cluster.kubectl("get", "--raw=/metrics").stdout.splitlines():
+        if line.startswith((ASKED, CREATED)):
+            name, _, rest = line.partition("{")
+            labels, _, value = rest.rpartition("} ")
+            found.append((name, dict(re.findall(r'([a-z_]+)="([^"]*)"', labels)), float(value)))
+    return found
+
+
+def _difference(before: _Samples, after: _Samples, metric: str, **labels: str) -> float:
+    def total(samples: _Samples) -> float:
+        return sum(value for one, has, value in samples if one == metric and labels.items() <= has.items())
+
+    return total(after) - total(before)
+
+
+def _directory(cluster: Cluster, name: str) -> Any:
+    directory = cluster.node.root / "tests" / name
+    directory.mkdir(parents=True)
+    return directory
