@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import pytest_asyncio
 
@@ -185,10 +186,10 @@ async def test_a_workload_is_told_early(site: Site) -> None:
 async def test_what_is_probably_not_meant_is_a_warning(site: Site) -> None:
     await site.enforce()
     more = f"  trustedKeys: {json.dumps([{'name': 'release', 'publicKey': SIGNER.public_pem}])}\n"
-    more += "  exemptRegistries: [docker.io]\n"
+    more += "  unsafeExemptRegistries: [docker.io]\n"
     done = await site.at.apply(configmap("wide", policy("wide", mode="warn", more=more)))
     assert done.returncode == 0
-    assert "Warning: wide.yaml:8:22: spec.exemptRegistries[0]: " in done.stderr
+    assert "Warning: wide.yaml:8: spec.unsafeExemptRegistries[0]: " in done.stderr
     assert "(unsafe_exemption)" in done.stderr
     deleted = await site.at.kubectl("delete", "configmap", "wide", f"-n={NAMESPACE}")
     assert "Warning" not in deleted.stderr
@@ -204,12 +205,27 @@ async def test_only_writers_write_policies(site: Site) -> None:
             "kind": "RoleBinding",
             "metadata": {"name": "jane", "namespace": NAMESPACE},
             "subjects": [{"kind": "User", "name": JANE.name, "apiGroup": group}],
-            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "edit"},
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "system:aggregate-to-edit"},
         }
     )
     refused = await site.at.apply(production("warn"), user=JANE.name)
     assert refused.returncode == 1
     assert "written by those in the chart's value policyWriters" in refused.stderr
+
+
+async def test_what_cannot_be_read_lets_no_policy_pass(site: Site) -> None:
+    """The failure policy of that entry is Ignore: an error of HTTP would let pass what only writers may write."""
+    authority = (await site.at.get("secret", f"{RELEASE}-ca"))["data"]["ca.crt"]
+    context = ssl.create_default_context(cadata=base64.b64decode(authority).decode())
+    context.check_hostname = False
+    head = b'{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"a-1",'
+    base = f"https://127.0.0.1:{site.at.service.admission_port}"
+    async with httpx.AsyncClient(base_url=base, verify=context, headers={"content-type": "application/json"}) as client:
+        policy_answer = await client.post("/validate-policy", content=head + b"}")
+        workload_answer = await client.post("/validate-workloads", content=head + b"}")
+    assert (policy_answer.status_code, workload_answer.status_code) == (200, 400)
+    response = policy_answer.json()["response"]
+    assert (response["uid"], response["allowed"], response["status"]["code"]) == ("a-1", False, 400)
 
 
 async def test_the_webhook_does_no_more_than_the_chart_lets_it(site: Site) -> None:

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import sys
 
+INTERRUPTED = 130  # as shells have it: 128 and the number of SIGINT
+
 
 def main() -> None:
     """The process ends with the exit code of the command in its arguments."""
     arguments = sys.argv[1:]
-    sys.exit(_serve(arguments[1:]) if arguments[:1] == ["serve"] else _terminal(arguments))
+    try:
+        sys.exit(_serve(arguments[1:]) if arguments[:1] == ["serve"] else _terminal(arguments))
+    except KeyboardInterrupt:  # while modules are still being imported
+        sys.exit(INTERRUPTED)
 
 
 def _serve(arguments: list[str]) -> int:

@@ -33,7 +33,12 @@ class Cluster:
     """What is in force, and who asks, for one entry."""
 
     def __init__(
-        self, in_force: Mapping[str, str] = NOTHING, *, writers: tuple[str, ...] = (), pinning: bool = False
+        self,
+        in_force: Mapping[str, str] = NOTHING,
+        *,
+        writers: tuple[str, ...] = (),
+        trust_secrets: tuple[str, ...] = (),
+        pinning: bool = False,
     ) -> None:
         self.in_force: Mapping[str, tuple[TrustPolicy, ...]] = {name: parse(text) for name, text in in_force.items()}
         self.fails_open = False
@@ -43,7 +48,9 @@ class Cluster:
             trusted=lambda: {("secrets", "keys"), ("configmaps", "roots")},
             own_user=lambda: self.own_user,
             fails_open=lambda: self.fails_open,
-            cluster=settings.Cluster(namespace="countersign", last_good="last-good", policy_writers=writers),
+            cluster=settings.Cluster(
+                namespace="countersign", last_good="last-good", policy_writers=writers, trust_secrets=trust_secrets
+            ),
             policy=settings.Policy(),
             pinning=pinning,
             clock=lambda: NOW,
@@ -190,6 +197,15 @@ async def test_findings_and_ignored_keys_are_warnings() -> None:
     assert ignored == "the key 'notes.txt' is ignored: it does not end in .yaml or .yml"
     _, response = await Cluster(pinning=True).ask(None, configmap("prod", policy("prod")))
     assert "warnings" not in response
+
+
+@pytest.mark.parametrize(("listed", "warned"), [((), True), (("other",), True), (("release",), False)])
+async def test_a_secret_that_may_not_be_read_is_warned_of(listed: tuple[str, ...], warned: bool) -> None:
+    text = GOOD.partition("      publicKey")[0] + "      secret:\n        name: release\n"
+    _, response = await Cluster(trust_secrets=listed).ask(None, configmap("prod", text))
+    assert response["allowed"]
+    told = "the webhook may not read the Secret release: list it in the chart's value trustSecrets"
+    assert (told in response.get("warnings", ())) is warned
 
 
 async def test_at_most_five_warnings_are_shown() -> None:

@@ -215,7 +215,10 @@ BASE_ROLE = (
     ("", "configmaps", ("countersign-last-good",), ("get",)),
 )
 OWN_CA = ("", "secrets", ("countersign-ca",), (*READ, "update"))
-SELF_SIGNED = tuple((REGISTRATION, kind, ("countersign",), (*READ, "patch")) for kind in CONFIGURATIONS)
+VALIDATING, MUTATING = ((REGISTRATION, kind, ("countersign",)) for kind in CONFIGURATIONS)
+KEPT = (*READ, "patch")
+LOOKED_FOR = (*MUTATING, ("get",))  # by `helm test`
+SELF_SIGNED = ((*VALIDATING, KEPT), LOOKED_FOR)
 EVENTS = ("events.k8s.io", "events", (), ("create", "patch"))
 PULL = tuple(("", kind, (), ("get",)) for kind in ("secrets", "serviceaccounts"))
 
@@ -227,8 +230,10 @@ PULL = tuple(("", kind, (), ("get",)) for kind in ("secrets", "serviceaccounts")
         ({"events": {"location": "off"}}, (*BASE_ROLE, OWN_CA), SELF_SIGNED),
         ({"events": {"location": "both"}}, (*BASE_ROLE, OWN_CA), (*SELF_SIGNED, EVENTS)),
         ({"events": {"location": "releaseNamespace"}}, (*BASE_ROLE, OWN_CA, EVENTS), SELF_SIGNED),
-        ({"tls": {"mode": "certManager"}}, BASE_ROLE,
-         (*((REGISTRATION, kind, ("countersign",), READ) for kind in CONFIGURATIONS), EVENTS)),
+        ({"tls": {"mode": "certManager"}}, BASE_ROLE, ((*VALIDATING, READ), LOOKED_FOR, EVENTS)),
+        ({"pin": {"enabled": True}}, (*BASE_ROLE, OWN_CA), ((*VALIDATING, KEPT), (*MUTATING, KEPT), EVENTS)),
+        ({"pin": {"enabled": True}, "tls": {"mode": "certManager"}}, BASE_ROLE,
+         ((*VALIDATING, READ), (*MUTATING, READ), EVENTS)),
         ({"trustSecrets": ["a", "b"]}, (*BASE_ROLE, OWN_CA, ("", "secrets", ("a", "b"), WATCH)),
          (*SELF_SIGNED, EVENTS)),
         ({"pullSecrets": {"mode": "cluster"}}, (*BASE_ROLE, OWN_CA), (*SELF_SIGNED, EVENTS, *PULL)),

@@ -1,7 +1,7 @@
 """The entries of the webhook configurations: who answers on which path, and what becomes of it when nobody can.
 
-One handler judges pods and early feedback alike, and one set of places bounds all verification; only the entry that
-enforces ever turns an error of HTTP into a denial. spec: kubernetes.md 3 and 7.
+One handler judges pods and early feedback alike, and one set of places bounds all verification. An error of HTTP becomes
+a denial at the entry for policies, and at the one that enforces where it fails open. spec: kubernetes.md 3 and 7.
 """
 
 from __future__ import annotations
@@ -119,8 +119,8 @@ def _entries(
         "/mutate": _Entry("pin", pinning),
     }
     if cluster.policies:
-        # Its failure policy is Ignore, so that whoever repairs an installation that is down can: what cannot be read
-        # would pass who may write policies
+        # Its failure policy is Ignore, for whoever repairs an installation that is down: an error of HTTP would let
+        # pass what only writers may write
         entries["/validate-policy"] = _Entry("policies", cluster.policies, lambda: True)
     return entries
 
