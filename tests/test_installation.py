@@ -33,6 +33,7 @@ from tests.doubles.verifying import RELEASE as SIGNER
 from tests.kube.apiserver import Server, User, webhook_service
 from tests.policy.documents import policy
 from webhook import settings
+from webhook.policy import kept, parcel
 from webhook.web import server as web
 
 pytestmark = [pytest.mark.tools(*API_SERVER, *TOOLS_OF_CHART), pytest.mark.asyncio(loop_scope="module")]
@@ -291,10 +292,17 @@ async def _is_denied(site: Site) -> bool:
     return "no_signature" in await site.run("unsigned")
 
 
+async def _is_kept(at: Installed) -> bool:
+    found, stored = await at.get("configmap", "production"), await at.get("configmap", f"{RELEASE}-last-good")
+    entry = kept.read_entry(base64.b64decode(stored.get("binaryData", {}).get("production", "")))
+    return entry == kept.of(parcel.read(found))
+
+
 async def test_a_new_replica_starts_with_what_was_good(site: Site) -> None:
     """A bad version that slipped in while the webhook was down: told everywhere, and the last good one is in force."""
     await site.enforce()
     at = site.at
+    await at.until(lambda: _is_kept(at), "it is kept for those who start later")
     again = Installed(at.server, at.folder, at.rendered, at.registries)
     await at.unregister()
     await at.apply(configmap("production", "kind: TrustPolicy\n"))

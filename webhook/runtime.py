@@ -102,10 +102,8 @@ class Service:
             await parts.collector.close()
             await parts.workers.close()
             await parts.trail.close(grace=TRAIL_GRACE)
-            if parts.sns is not None:
-                await parts.sns.close(grace=TRAIL_GRACE)
-            if parts.installation is not None:
-                await parts.installation.close(grace=TRAIL_GRACE)
+            last = [part.close(grace=TRAIL_GRACE) for part in (parts.sns, parts.installation) if part is not None]
+            await asyncio.gather(*last)
             await parts.outside.close()
 
 

@@ -32,7 +32,7 @@ ENTRIES_MAX = 4_000
 ATTEMPTS = 5
 FIRST_PAUSE = 0.5  # seconds, doubled each time: whoever starts waits for eight at most
 GATHER_SECONDS = 1.0  # before a write, up to twice that
-RETRY_SECONDS = 30.0
+LONGEST_PAUSE = 30.0
 CONFLICT = 409
 
 log = logging.getLogger(__name__)
@@ -90,6 +90,7 @@ class Store:
 
     async def run(self) -> None:
         """Until cancelled, what was put is written."""
+        pause = FIRST_PAUSE
         while True:
             await self._news.wait()
             await asyncio.sleep(random.uniform(1, 2) * GATHER_SECONDS)  # noqa: S311 - so that replicas take turns
@@ -98,11 +99,13 @@ class Store:
             try:
                 await self._save(changes)
                 self._note("")
+                pause = FIRST_PAUSE
             except KubeError as error:
                 self._note(f"the last good policies cannot be stored: {error.detail}")
                 self._changes = changes | self._changes
                 self._news.set()
-                await asyncio.sleep(RETRY_SECONDS)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
 
     async def _save(self, changes: Mapping[str, Kept | None]) -> None:
         for attempt in range(ATTEMPTS):

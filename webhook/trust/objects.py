@@ -100,6 +100,7 @@ class ObjectSource:
             self._read(watched)
         with self._changed:
             self._changed.wait_for(lambda: all(map(self._is_answered, named)), timeout=FIRST_SECONDS)
+            self._publish()  # a refusal is seen at once, and told only at the next tick
 
     async def run(self) -> None:
         """Until cancelled, every object that policies name is watched."""

@@ -1,7 +1,7 @@
 """The entries of the webhook configurations: who answers on which path, and what becomes of it when nobody can.
 
-One handler judges pods and early feedback alike, and one set of places bounds all verification. An error of HTTP becomes
-a denial at the entry for policies, and at the one that enforces where it fails open. spec: kubernetes.md 3 and 7.
+One handler judges pods and early feedback alike, and one set of places bounds all verification. An error of HTTP
+becomes a denial at the entry for policies, and at the one that enforces where it fails open. spec: kubernetes.md 3, 7.
 """
 
 from __future__ import annotations
