@@ -100,7 +100,7 @@ async def test_what_would_be_denied_is_told_by_image_with_its_owners(
     assert "subject_mismatch" in about_tampered
     assert f"in {namespace}: CronJob/at-night" in about_tampered
     assert f"denied: {signed} " not in told.out
-    assert told.last == "3 images of 1 pods and 2 templates in 1 namespaces: 1 admitted, 2 denied"
+    assert told.last == "3 images of 1 pod and 2 templates in 1 namespace: 1 admitted, 2 denied"
 
 
 async def test_the_document_names_every_place(
@@ -123,7 +123,7 @@ async def test_all_signed_is_exit_code_0(
 ) -> None:
     api_server.apply(pod(namespace, "good", shelf.cases["signed"].reference))
     told = await scan(shelf, kubeconfig, "--policy", enforced, "-n", namespace)
-    assert (told.code, told.last) == (0, "1 images of 1 pods and 0 templates in 1 namespaces: 1 admitted")
+    assert (told.code, told.last) == (0, "1 image of 1 pod and 0 templates in 1 namespace: 1 admitted")
 
 
 async def test_a_registry_that_is_away_is_no_denial(
@@ -213,7 +213,7 @@ async def test_what_does_not_run_and_will_not_is_left_out(
     ended = ("patch", "pod/ended", "-n", namespace, "--subresource=status", "--type=merge")
     api_server.kubectl(*ended, "-p", '{"status":{"phase":"Succeeded"}}')
     told = await scan(shelf, kubeconfig, "--policy", enforced, "-n", namespace)
-    assert told.last == "1 images of 0 pods and 1 templates in 1 namespaces: 0 admitted, 1 denied"
+    assert told.last == "1 image of 0 pods and 1 template in 1 namespace: 0 admitted, 1 denied"
     assert f"in {namespace}: Rollout/web" in told.out
 
 

@@ -181,10 +181,15 @@ def _write(found: Running, judged: list[Judged], paper: Paper) -> None:
     counted = Counter(one.decision.result for one in judged)
     refused = {name: counted[result] for result, (name, _) in _SHOWN.items() if counted[result]}
     admitted = len(judged) - sum(refused.values())
-    where = f"{found.pods} pods and {found.objects - found.pods} templates in {len(found.namespaces)} namespaces"
+    pods, templates = _count(found.pods, "pod"), _count(found.objects - found.pods, "template")
+    where = f"{pods} and {templates} in {_count(len(found.namespaces), 'namespace')}"
     said = ", ".join(f"{count} {name}" for name, count in refused.items())
-    paper.line((f"{len(judged)} images", STRONG), f" of {where}: ", (f"{admitted} admitted", GOOD if admitted else ""),
+    paper.line((_count(len(judged), "image"), STRONG), f" of {where}: ", (f"{admitted} admitted", GOOD if admitted else ""),
                f"{', ' if said else ''}", (said, BAD if counted[Result.DENIED] else UNSURE))  # fmt: skip
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _write_image(judged: Judged, paper: Paper) -> None:
