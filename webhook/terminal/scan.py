@@ -184,8 +184,9 @@ def _write(found: Running, judged: list[Judged], paper: Paper) -> None:
     pods, templates = _count(found.pods, "pod"), _count(found.objects - found.pods, "template")
     where = f"{pods} and {templates} in {_count(len(found.namespaces), 'namespace')}"
     said = ", ".join(f"{count} {name}" for name, count in refused.items())
-    paper.line((_count(len(judged), "image"), STRONG), f" of {where}: ", (f"{admitted} admitted", GOOD if admitted else ""),
-               f"{', ' if said else ''}", (said, BAD if counted[Result.DENIED] else UNSURE))  # fmt: skip
+    images, well = (_count(len(judged), "image"), STRONG), (f"{admitted} admitted", GOOD if admitted else "")
+    wrong = said, BAD if counted[Result.DENIED] else UNSURE
+    paper.line(images, f" of {where}: ", well, ", " if said else "", wrong)
 
 
 def _count(number: int, what: str) -> str:
