@@ -64,20 +64,19 @@ class Measured:
     collecting: float
     p50: float
     p99: float
-    longest: float
     cpu: float  # per cent of a core
 
     @property
     def cells(self) -> tuple[str, ...]:
         over = sum(gap > 50 for gap in self.gaps)
         gap = f"{max(self.gaps, default=0.0):.0f}"
-        times = (f"{value:.2f}" for value in (self.p50, self.p99, self.longest))
+        times = (f"{value:.2f}" for value in (self.p50, self.p99))
         return self.title, f"{self.memory:.1f}", gap, f"{self.collecting:.0f}", str(over), *times, f"{self.cpu:.0f}"
 
 
 COLUMNS = (
     *("case", "memory MiB", "longest gap ms", "of it collecting", "gaps over 50 ms"),
-    *("review p50 ms", "p99", "longest", "CPU %"),
+    *("review p50 ms", "p99", "CPU %"),
 )
 
 
@@ -269,7 +268,6 @@ async def _watch(found: _Serving, title: str, doing: Any) -> Measured:
         collecting=1e3 * longest["collecting"],
         p50=1e3 * quantiles[49],
         p99=1e3 * quantiles[98],
-        longest=1e3 * max(times),
         cpu=cpu,
     )
 

@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tests.bench.cluster_node import HERE, NAMESPACE, OPERATIONS_PORT
 from tests.cluster.cluster import Cluster
-from tests.e2e.install import ENFORCED, apply_policies, policy
+from tests.e2e.install import ENFORCED, REPLICAS, apply_policies, policy
 from tests.e2e.signing import Workshop
 
 NODES, PODS_PER_NODE = 10, 250
@@ -50,8 +51,9 @@ STAGES = (
 
 @dataclass(frozen=True, slots=True)
 class Scaled:
-    """Of `replicas` pods: seconds until all were there and until all were ready, milliseconds for each in the API
-    server, of which the webhook took its share; `failed` are creations that were refused or never answered."""
+    """Seconds until all pods were there and until all were ready, milliseconds for each in the API server, of which
+    the webhook took its share; `cpu` is what each cost its replicas; `failed` are creations that were refused or never
+    answered."""
 
     title: str
     created: float
@@ -59,20 +61,22 @@ class Scaled:
     each: float
     asked: int
     webhook: float
+    cpu: float
     share: Mapping[str, int]  # of its calls, by the longest they took, in seconds
     failed: int
 
     @property
     def cells(self) -> tuple[str, ...]:
         within = next((limit for limit, calls in self.share.items() if calls >= 0.99 * self.asked), "")
-        webhook = (f"{self.webhook:.1f}", f"{1e3 * float(within):.0f}") if self.asked else ("", "")
+        calls = (f"{self.webhook:.1f}", f"{1e3 * float(within):.0f}", f"{self.cpu:.2f}")
+        webhook = calls if self.asked else ("", "", "")
         times = f"{self.created:.1f}", f"{self.ready:.1f}", f"{self.each:.1f}"
         return self.title, *times, str(self.asked), *webhook, str(self.failed)
 
 
 COLUMNS = (
     *("case", "all created s", "all ready s", "create ms a pod", "webhook asked"),
-    *("webhook ms a pod", "99 % within ms", "failed creations"),
+    *("webhook ms a pod", "99 % within ms", "its CPU ms a pod", "failed creations"),
 )
 
 
@@ -127,12 +131,12 @@ def _scale(cluster: Cluster, title: str, image: str, replicas: int, *, enforced:
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}})
     cluster.kubectl("wait", "--for=create", "serviceaccount/default", f"--namespace={namespace}", "--timeout=20s")
     cluster.apply(_deployment(namespace, image))
-    before = _metrics(cluster)
+    before, spent_before = _metrics(cluster), _spent(cluster)
     started = time.monotonic()
     cluster.kubectl("scale", "deployment/scaled", f"--replicas={replicas}", f"--namespace={namespace}")
     created = _wait(cluster, namespace, "replicas", replicas) - started
     ready = _wait(cluster, namespace, "readyReplicas", replicas) - started
-    after = _metrics(cluster)
+    after, spent_after = _metrics(cluster), _spent(cluster)
     made = _difference(before, after, f"{CREATED}_count", verb="POST", resource="pods", subresource="")
     spent = _difference(before, after, f"{CREATED}_sum", verb="POST", resource="pods", subresource="")
     asked = _difference(before, after, f"{ASKED}_count", name=WEBHOOK)
@@ -148,6 +152,7 @@ def _scale(cluster: Cluster, title: str, image: str, replicas: int, *, enforced:
         each=1e3 * spent / max(made, 1),
         asked=int(asked),
         webhook=1e3 * waited / max(asked, 1),
+        cpu=1e3 * (spent_after - spent_before) / max(asked, 1),
         share=share,
         failed=failed,
     )
@@ -199,6 +204,14 @@ def _metrics(cluster: Cluster) -> _Samples:
             labels, _, value = rest.rpartition("} ")
             found.append((name, dict(re.findall(r'([a-z_]+)="([^"]*)"', labels)), float(value)))
     return found
+
+
+def _spent(cluster: Cluster) -> float:
+    """Seconds of CPU of all replicas so far."""
+    listed = cluster.kubectl("get", "pods", REPLICAS, HERE, "--output=jsonpath={.items[*].metadata.name}").stdout
+    metrics = (f"/api/v1/namespaces/{NAMESPACE}/pods/{name}:{OPERATIONS_PORT}/proxy/metrics" for name in listed.split())
+    texts = (cluster.kubectl("get", f"--raw={path}").stdout for path in metrics)
+    return sum(float(found) for text in texts for found in re.findall(r"(?m)^process_cpu_seconds_total (\S+)", text))
 
 
 def _difference(before: _Samples, after: _Samples, metric: str, **labels: str) -> float:
