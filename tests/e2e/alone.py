@@ -84,7 +84,7 @@ class Alone:
 
     def processes(self) -> Mapping[str, float]:
         """The numbers of the replicas' processes on the node, and how many seconds of CPU each has had."""
-        rows = self.cluster.run("ps", "-e", "--format=pid,cputimes,args").stdout.splitlines()
+        rows = self.cluster.run("ps", "-eww", "--format=pid,cputimes,args").stdout.splitlines()
         found = (row.split(None, 2) for row in rows if row.endswith("countersign serve"))
         return {number: float(seconds) for number, seconds, _ in found}
 
