@@ -26,7 +26,7 @@ from tests.web.serving import review
 
 pytestmark = pytest.mark.cluster
 
-ROUNDS = int(os.environ.get("COUNTERSIGN_EVICTIONS", "5"))  # fifty for docs/failures.md, which takes four minutes
+ROUNDS = int(os.environ.get("COUNTERSIGN_EVICTIONS", "3"))  # fifty for docs/failures.md, which takes four minutes
 ADMISSION_PORT, OPERATIONS_PORT = 9443, 8080
 RIGHT = {("signed", "admitted"), ("unsigned", "denied")}
 CONFIGURATION = "validatingwebhookconfiguration"

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.tools(*API_SERVER)
 SECRETS = ("get", "list", "watch", "update")
 CONFIGURATIONS = ("list", "watch", "patch")
 NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which would look at the real clock
-NOW = datetime.now(UTC).replace(microsecond=0)
+NOW = datetime.now(UTC).replace(microsecond=0)  # the time of every test, however long after it is run
 _numbers = itertools.count(1)
 
 
@@ -192,7 +192,7 @@ async def test_replicas_that_start_at_once_share_one_authority(installed: Instal
 
 
 async def test_a_replica_that_starts_is_soon_trusted(installed: Installation) -> None:
-    replica = await installed.replica(clock=lambda: datetime.now(UTC))
+    replica = await installed.replica()
     async with replica.running():
         await until(lambda: replica.shared.is_at_hand and bool(replica.registration.bundle))
         assert not replica.refusal()
@@ -427,7 +427,7 @@ async def test_an_authority_from_the_future_is_not_served(installed: Installatio
 
 
 async def test_a_bundle_that_somebody_overwrites_is_put_right(installed: Installation) -> None:
-    replica = await installed.replica(clock=lambda: datetime.now(UTC))
+    replica = await installed.replica()
     async with replica.running():
         await until(lambda: replica.shared.is_at_hand and bool(replica.registration.bundle))
         good = (await installed.bundles())[0]
@@ -469,7 +469,7 @@ async def test_a_replica_whose_view_is_old_overwrites_nothing_newer(installed: I
 
 
 async def test_a_configuration_that_was_deleted_stays_so(installed: Installation) -> None:
-    replica = await installed.replica(clock=lambda: datetime.now(UTC))
+    replica = await installed.replica()
     async with replica.running():
         await until(lambda: replica.shared.is_at_hand and bool(replica.registration.bundle))
         await installed.admin.delete(f"{GROUP}/{VALIDATING}/{installed.name}")
@@ -485,7 +485,7 @@ async def test_a_configuration_that_was_deleted_stays_so(installed: Installation
 
 
 async def test_an_emptied_secret_gets_a_new_authority(installed: Installation) -> None:
-    replica = await installed.replica(clock=lambda: datetime.now(UTC))
+    replica = await installed.replica()
     async with replica.running():
         await until(lambda: replica.shared.is_at_hand and bool(replica.registration.bundle))
         first = replica.certificate.authority_pem
@@ -495,7 +495,7 @@ async def test_an_emptied_secret_gets_a_new_authority(installed: Installation) -
 
 
 async def test_a_secret_that_is_gone_changes_nothing(installed: Installation, caplog: pytest.LogCaptureFixture) -> None:
-    replica = await installed.replica(clock=lambda: datetime.now(UTC))
+    replica = await installed.replica()
     async with replica.running():
         await until(lambda: replica.shared.is_at_hand and bool(replica.registration.bundle))
         first, before = replica.certificate.authority_pem, await installed.bundles()
