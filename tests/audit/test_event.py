@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.audit.test_record import AT, DIGEST, POLICY, request
@@ -337,6 +337,7 @@ BASES = (
 )
 
 
+@example(BASES[2], {"revision": "\b"})
 @given(st.sampled_from(BASES), st.dictionaries(FIELDS, VALUES, max_size=4))
 def test_whatever_stands_in_a_record_the_event_is_valid(base: dict[str, Any], fields: dict[str, Any]) -> None:
     for notice in notices(base | fields):

@@ -256,7 +256,7 @@ def _micro_time(at: datetime) -> str:
 
 
 def _cut(text: str, max_bytes: int) -> str:
-    """`text` in one line, at most `max_bytes` of UTF-8, cut between two characters."""
-    line = " ".join(text.split())
+    """`text` in one printable line, at most `max_bytes` of UTF-8, cut between two characters."""
+    line = "".join(one if one.isprintable() else "?" for one in " ".join(text.split()))
     data = line.encode(errors="replace")
     return line if len(data) <= max_bytes else f"{data[: max_bytes - 3].decode(errors='ignore')}…"
