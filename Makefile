@@ -11,10 +11,10 @@ pip := .venv/bin/python -m pip --disable-pip-version-check --quiet
 locked := install --no-deps --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format check bench fuzz e2e tour tools packages image chart-readme schema requirements clean
+.PHONY: help demo test lint format check bench bench-profile soak fuzz e2e tour tools packages image chart-readme schema requirements clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/runtime  ## signed, unsigned, tampered and wrongly signed images before the real server; ONCE=1: no waiting
 	@.venv/bin/countersign demo $(if $(ONCE),--once)
@@ -37,9 +37,18 @@ format: .venv/development  ## rewrite the code in its one form
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
 
-bench: .venv/development  ## speed and memory, as in docs/performance.md
+bench: .venv/development bench-tools  ## speed and memory, beside the last run; TIMES=3, RECORD=1: into docs/performance.md
+	.venv/bin/python -m tests.bench.run --times $(or $(TIMES),1) $(if $(RECORD),--record)
+
+bench-profile: .venv/development bench-tools  ## a flame graph of one row of it, into .tools/bench/profile.svg; ROW='warm: digest'
+	.venv/bin/python -m tests.bench.profile $(if $(ROW),'$(ROW)')
+
+soak: .venv/development bench-tools  ## all kinds of reviews before a hostile registry; MINUTES=30, REVIEWS=300000
+	.venv/bin/python -m tests.bench.soak --minutes $(or $(MINUTES),30) --reviews $(or $(REVIEWS),300000)
+
+.PHONY: bench-tools
+bench-tools:
 	@make --no-print-directory --silent -f tests/cluster/tools/Makefile BIN=.tools/bin bench
-	.venv/bin/python -m tests.bench.run
 
 fuzz: .venv/development  ## change accepted signatures at random, and compare with sigstore-python; SECONDS=600
 	.venv/bin/python -m tests.fuzz --seconds $(or $(SECONDS),600)
@@ -62,7 +71,7 @@ image:  ## build the container image IMAGE upon BASE_IMAGE by ENGINE: docker, po
 	$(ENGINE) build $(if $(filter docker,$(ENGINE)),,--format=docker) --build-arg BASE_IMAGE=$(BASE_IMAGE) --tag $(IMAGE) .
 
 chart-readme:  ## write charts/countersign/README.md anew from its values; needs `make tools`
-	.tools/bin/helm-docs --chart-search-root=charts --sort-values-order=file --log-level=warning
+	.tools/bin/helm-docs --chart-search-root=charts --sort-values-order=file --log-level=error
 
 schema: .venv/development  ## write policies/trustpolicy.schema.json anew from the models
 	.venv/bin/python -m policies.generate_schema

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests import conftest
 from tests.bench import cluster_node, cluster_policies, cluster_scale
-from tests.bench.run import ROOT
+from tests.bench.world import ROOT
 from tests.cluster.cluster import Cluster
 
 TOOLS = ROOT / ".tools/bin"

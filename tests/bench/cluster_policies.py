@@ -28,7 +28,7 @@ from typing import Any
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.bench.run import ADMISSION_PORT, LOAD_CORE, OPERATIONS_PORT, ROOT, SERVER_CORE
+from tests.bench.world import LOAD_CORE, ROOT, SERVER_CORE
 from tests.kube.apiserver import Server
 from tests.web.serving import pod_of, review
 from webhook.kube import client
@@ -37,6 +37,7 @@ from webhook.oci import reference
 from webhook.policy import document, select
 from webhook.policy.model import PolicySet
 
+ADMISSION_PORT, OPERATIONS_PORT = 27443, 27080
 NAMESPACE, LAST_GOOD = "countersign", "last-good"
 MAPS = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
 RULES = 10

@@ -2,10 +2,10 @@
 
 `objects.jsonl` is the registry's content, `images.json` the list that the driver draws from, `key.pub` the key that
 signed without a certificate, `trusted_root.json` the private Sigstore that signed with one, `aws-root.pem` the root of
-what looks like AWS Signer. Of most kinds 20 images
-share a repository: `signed` (legacy), `bundle` (v3), `keyless` (legacy, with certificate and log entry),
-`keyless-bundle` (with all that cosign 3 attaches), `attested` (legacy by the key, with a keyless `.att` besides),
-`profile` (by AWS Signer, each in a job of its own); of `single` (legacy) and `unsigned` each has its own.
+what looks like AWS Signer. Images of most kinds share repositories: `signed` (legacy), `otherkey` (legacy, by a key
+that nobody trusts), `bundle` (v3), `keyless` (legacy, with certificate and log entry), `keyless-bundle` (with all that
+cosign 3 attaches), `attested` (legacy by the key, with a keyless `.att` besides), `profile` (by AWS Signer, each in a
+job of its own); of `single` (legacy) and `unsigned` each has its own.
 """
 
 from __future__ import annotations
@@ -41,12 +41,13 @@ PREDICATE = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    signed: int = 6000
-    single: int = 6000
-    bundle: int = 2000
+    signed: int = 13_200
+    single: int = 2000
+    bundle: int = 1000
     unsigned: int = 400
-    keyless: int = 1000
-    keyless_bundle: int = 1000
+    otherkey: int = 400
+    keyless: int = 1500
+    keyless_bundle: int = 2000
     attested: int = 1000
     profile: int = 1000
 
@@ -61,30 +62,25 @@ def write(directory: Path, plan: Plan) -> None:
     aws = AWSLikeSigner()
     (directory / "aws-root.pem").write_text(aws.root.pem)
     with (directory / "objects.jsonl").open("w") as objects:
-        shop = _Shop(objects, key, sigstore, aws, aws.leaf)
+        shop = _Shop(objects, key, signing.new_key(), sigstore, aws, aws.leaf)
         images = [shop.push(kind, repository, tag) for kind, repository, tag in _names(plan)]
     (directory / "images.json").write_text(json.dumps(images))
 
 
 def _names(plan: Plan) -> Iterator[tuple[str, str, str]]:
-    for number in range(plan.signed):  # a repository is met again only after all others
-        repositories = max(1, plan.signed // 20)
-        yield "signed", f"bench/app-{number % repositories:05d}", f"v{number // repositories}"
-    for number in range(plan.bundle):
-        repositories = max(1, plan.bundle // 20)
-        yield "bundle", f"bench/bundle-{number % repositories:05d}", f"v{number // repositories}"
-    for kind, count in (
-        ("keyless", plan.keyless),
-        ("keyless-bundle", plan.keyless_bundle),
-        ("attested", plan.attested),
-        ("profile", plan.profile),
+    for kind, count, folder, repositories in (
+        ("signed", plan.signed, "bench/app", 300),
+        ("otherkey", plan.otherkey, "bench/otherkey", 20),
+        ("bundle", plan.bundle, "bench/bundle", 50),
+        ("keyless", plan.keyless, "keyless/app", 50),
+        ("keyless-bundle", plan.keyless_bundle, "keyless-bundle/app", 50),
+        ("attested", plan.attested, "attested/app", 50),
+        ("profile", plan.profile, "profile/app", 50),
+        ("single", plan.single, "bench/single", plan.single),
+        ("unsigned", plan.unsigned, "bench/unsigned", plan.unsigned),
     ):
-        for number in range(count):
-            repositories = max(1, count // 20)
-            yield kind, f"{kind}/app-{number % repositories:05d}", f"v{number // repositories}"
-    for kind in ("single", "unsigned"):
-        for number in range(getattr(plan, kind)):
-            yield kind, f"bench/{kind}-{number:05d}", "v0"
+        for number in range(count):  # a repository is met again only after all others
+            yield kind, f"{folder}-{number % repositories:05d}", f"v{number // repositories}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +89,7 @@ class _Shop:
 
     objects: TextIO
     key: signing.SigningKey
+    other: signing.SigningKey
     sigstore: PrivateSigstore
     aws: AWSLikeSigner
     leaf: Node  # which AWS Signer uses for days
@@ -118,8 +115,8 @@ class _Shop:
         self, kind: str, repository: str, digest: str, subject: dict[str, object]
     ) -> Iterator[signing.SignedLegacy | Attachment]:
         stem = digest.replace(":", "-")
-        if kind in ("signed", "single", "attested"):
-            yield signing.sign_legacy(self.key, digest, repository)
+        if kind in ("signed", "single", "attested", "otherkey"):
+            yield signing.sign_legacy(self.other if kind == "otherkey" else self.key, digest, repository)
         match kind:
             case "bundle":
                 signed = signing.sign_bundle(self.key, digest, subject)

@@ -1,6 +1,10 @@
-// Command drive posts AdmissionReviews to a webhook on loopback and prints one JSON line of figures: latency quantiles,
-// reviews per second, CPU seconds per review and memory of the process under
-// test (from /proc), and registry requests per review by kind.
+// Command drive posts AdmissionReviews to one or more webhooks on loopback and prints one JSON line of figures: latency
+// quantiles, reviews per second, CPU seconds per review and memory of the processes under test (from /proc), registry
+// requests per review and in all, and what each stage took by the webhook's own metrics.
+//
+// A review asks for images that none before it asked for, or, with -set, for the same few over and over. Where a row of
+// the first kind would need more images than there are, it fails, or goes on with copies of the repositories (-copies),
+// which the counting registry serves: other repositories, the same bytes.
 package main
 
 import (
@@ -23,13 +27,19 @@ import (
 	"time"
 )
 
+const madeBefore = 20_000 // reviews that are written before the measurement; of more, each right before it is sent
+
 type image struct{ Repo, Tag, Digest, Kind string }
 
-func (i image) ref(host string, byTag bool) string {
-	if byTag {
-		return host + "/" + i.Repo + ":" + i.Tag
+func (i image) ref(host string, byTag bool, copy int) string {
+	repo := i.Repo
+	if first, rest, ok := strings.Cut(repo, "/"); ok && copy > 0 {
+		repo = fmt.Sprintf("%s/copy-%d/%s", first, copy, rest)
 	}
-	return host + "/" + i.Repo + "@" + i.Digest
+	if byTag {
+		return host + "/" + repo + ":" + i.Tag
+	}
+	return host + "/" + repo + "@" + i.Digest
 }
 
 // pod is an ordinary Pod of about 3 KB, as the API server sends it.
@@ -111,6 +121,46 @@ func post(u string) {
 	r.Body.Close()
 }
 
+type stage struct{ seconds, times float64 }
+
+// stages returns what each stage took so far, by the metrics of all webhooks.
+func stages(urls []string) map[string]stage {
+	all := map[string]stage{}
+	for _, u := range urls {
+		r, err := http.Get(u)
+		if err != nil {
+			log.Fatal(err)
+		}
+		b, _ := io.ReadAll(r.Body)
+		r.Body.Close()
+		for _, line := range strings.Split(string(b), "\n") {
+			rest, ok := strings.CutPrefix(line, "countersign_stage_duration_seconds_")
+			what, labelled, isOne := strings.Cut(rest, `{stage="`)
+			name, value, ends := strings.Cut(labelled, `"} `)
+			if !ok || !isOne || !ends {
+				continue
+			}
+			v, _ := strconv.ParseFloat(value, 64)
+			one := all[name]
+			switch what {
+			case "sum":
+				one.seconds += v
+			case "count":
+				one.times += v
+			}
+			all[name] = one
+		}
+	}
+	return all
+}
+
+func words(text string) []string {
+	if text == "" {
+		return nil
+	}
+	return strings.Split(text, ",")
+}
+
 // cpu returns user+system seconds of the processes; rss their resident KiB and
 // peak resident KiB.
 func cpu(pids []string) float64 {
@@ -126,6 +176,20 @@ func cpu(pids []string) float64 {
 		t += (u + s) / 100
 	}
 	return t
+}
+
+// children returns user+system seconds of each process that one of the processes began itself.
+func children(pids []string) map[string]float64 {
+	found := map[string]float64{}
+	for _, p := range pids {
+		b, _ := os.ReadFile("/proc/" + p + "/task/" + p + "/children")
+		for _, c := range strings.Fields(string(b)) {
+			if _, err := os.Stat("/proc/" + c); err == nil {
+				found[c] = cpu([]string{c})
+			}
+		}
+	}
+	return found
 }
 
 func rss(pids []string) (now, peak int64) {
@@ -149,16 +213,18 @@ func rss(pids []string) (now, peak int64) {
 
 func main() {
 	name := flag.String("name", "", "label")
-	target := flag.String("url", "", "webhook URL, on loopback")
+	target := flag.String("url", "", "webhook URLs, on loopback, comma separated: asked in turn")
+	metrics := flag.String("metrics", "", "where their metrics are, comma separated")
 	reg := flag.String("registry", "127.0.0.1:21000", "registry host:port")
 	images := flag.String("images", "images.json", "image list from gen.py")
-	kind := flag.String("kind", "signed", "signed, unsigned, otherkey, bundle")
+	kind := flag.String("kind", "signed", "of the images, as images.json says it")
 	shape := flag.String("shape", "digest", "digest, tag or digest3")
-	seq := flag.String("seq", "cold", "cold: each review other images; warm: always the same")
+	set := flag.Int("set", 0, "so many images over and over; 0: each review asks for others")
+	copies := flag.Bool("copies", false, "images may be those of copied repositories, once all were asked for")
 	start := flag.Int("start", 0, "first image")
 	n := flag.Int("n", 500, "reviews")
 	c := flag.Int("c", 1, "concurrency")
-	warmup := flag.Int("warmup", 0, "reviews before measuring (same sequence)")
+	warmup := flag.Int("warmup", 0, "reviews before measuring (same sequence, the registry without delay)")
 	pid := flag.String("pid", "", "process ids under test, comma separated")
 	delay := flag.Float64("delay", 0, "registry delay, ms")
 	auth := flag.String("auth", "none", "registry auth: none, bearer")
@@ -191,47 +257,57 @@ func main() {
 		per = 3
 	}
 	total := *n + *warmup
-	step := per
-	if *seq == "warm" {
-		step = 0
+	used := total * per
+	if *set > 0 {
+		used = *set
 	}
-	mk := func(j int, byTag bool) []byte {
+	if len(imgs) == 0 || *start+used > len(imgs) && !*copies {
+		log.Fatalf("%d images from %d on are needed, there are %d %s ones", used, *start, len(imgs), *kind)
+	}
+	mk := func(j int) []byte {
 		var refs []string
 		for k := 0; k < per; k++ {
-			refs = append(refs, imgs[(*start+j*step+k)%len(imgs)].ref(*host, byTag))
+			at := j*per + k
+			if *set > 0 {
+				at %= *set
+			}
+			at += *start
+			refs = append(refs, imgs[at%len(imgs)].ref(*host, *shape == "tag", at/len(imgs)))
 		}
 		return review(j, *ns, *op, refs)
 	}
-	if *seq == "cold" && *start+total*per > len(imgs) {
-		log.Printf("note: %d cold reviews need %d images, there are %d: images repeat", total, total*per, len(imgs)-*start)
-	}
-	bodies := make([][]byte, total)
+	bodies := make([][]byte, min(total, madeBefore))
 	for j := range bodies {
-		bodies[j] = mk(j, *shape == "tag")
+		bodies[j] = mk(j)
+	}
+	body := func(j int) []byte {
+		if j < len(bodies) {
+			return bodies[j]
+		}
+		return mk(j)
 	}
 	if *dump {
 		fmt.Println(string(bodies[0]))
 		return
 	}
-	u, err := url.Parse(*target)
-	if err != nil {
-		log.Fatal(err)
-	}
-	if ip := net.ParseIP(u.Hostname()); ip == nil || !ip.IsLoopback() {
-		log.Fatal("loopback addresses only")
-	}
-	var pids []string
-	if *pid != "" {
-		pids = strings.Split(*pid, ",")
+	targets, pids, watched := words(*target), words(*pid), words(*metrics)
+	for _, t := range targets {
+		u, err := url.Parse(t)
+		if err != nil {
+			log.Fatal(err)
+		}
+		if ip := net.ParseIP(u.Hostname()); ip == nil || !ip.IsLoopback() {
+			log.Fatal("loopback addresses only")
+		}
 	}
 	cl := &http.Client{Timeout: 60 * time.Second, Transport: &http.Transport{
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, MaxIdleConnsPerHost: 64, MaxConnsPerHost: 0,
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, MaxIdleConnsPerHost: max(64, *c), MaxConnsPerHost: 0,
 		TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{}, // HTTP/1.1, as the API server's webhook client usually multiplexes little
 	}}
 	var allowed, denied, errs atomic.Int64
 	var firstMsg, firstErr, firstAns atomic.Value
-	one := func(j int) {
-		r, err := cl.Post(*target, "application/json", bytes.NewReader(bodies[j]))
+	one := func(j int, asked []byte) {
+		r, err := cl.Post(targets[j%len(targets)], "application/json", bytes.NewReader(asked))
 		if err != nil {
 			errs.Add(1)
 			firstErr.CompareAndSwap(nil, err.Error())
@@ -259,7 +335,7 @@ func main() {
 		}
 	}
 	ctl := "http://" + *reg + "/_ctl/"
-	post(fmt.Sprintf("%sset?delay_ms=%g&auth=%s", ctl, *delay, *auth))
+	post(fmt.Sprintf("%sset?delay_ms=0&auth=%s", ctl, *auth))
 	run := func(from, to int, lat []time.Duration) time.Duration {
 		var next atomic.Int64
 		next.Store(int64(from))
@@ -274,13 +350,14 @@ func main() {
 					if j >= to {
 						return
 					}
+					asked := body(j)
 					s := time.Now()
 					if *rate > 0 {
 						due := t0.Add(time.Duration(float64(j-from) / *rate * 1e9))
 						time.Sleep(time.Until(due))
 						s = due
 					}
-					one(j)
+					one(j, asked)
 					if lat != nil {
 						lat[j-from] = time.Since(s)
 					}
@@ -296,15 +373,27 @@ func main() {
 	allowed.Store(0)
 	denied.Store(0)
 	errs.Store(0)
+	post(fmt.Sprintf("%sset?delay_ms=%g", ctl, *delay))
 	post(ctl + "reset")
+	before := stages(watched)
 	r0, _ := rss(pids)
-	c0 := cpu(pids)
+	c0, w0 := cpu(pids), children(pids)
 	lat := make([]time.Duration, *n)
 	wall := run(*warmup, total, lat)
 	c1 := cpu(pids)
+	var worked float64
+	for c, spent := range children(pids) {
+		worked += spent - w0[c]
+	}
 	r1, peak := rss(pids)
 	time.Sleep(50 * time.Millisecond)
 	cnt := get(ctl + "counts")
+	staged := map[string]map[string]float64{}
+	for name, now := range stages(watched) {
+		staged[name] = map[string]float64{
+			"ms_per_review": 1e3 * (now.seconds - before[name].seconds) / float64(*n), "times": now.times - before[name].times,
+		}
+	}
 	sort.Slice(lat, func(i, j int) bool { return lat[i] < lat[j] })
 	q := func(p float64) float64 {
 		i := int(p*float64(len(lat))+0.999999) - 1
@@ -322,10 +411,11 @@ func main() {
 		}
 	}
 	out := map[string]any{
-		"name": *name, "shape": *shape, "seq": *seq, "kind": *kind, "c": *c, "delay_ms": *delay, "auth": *auth, "n": *n, "warmup": *warmup, "start": *start, "rate": *rate,
+		"name": *name, "shape": *shape, "set": *set, "kind": *kind, "c": *c, "delay_ms": *delay, "auth": *auth, "n": *n, "warmup": *warmup, "start": *start, "rate": *rate,
 		"p50_ms": q(.5), "p95_ms": q(.95), "p99_ms": q(.99), "max_ms": q(1), "per_s": float64(int(float64(*n)/wall.Seconds()*10)) / 10, "wall_s": wall.Seconds(),
-		"cpu_ms_per_review": float64(int((c1-c0)/float64(*n)*1e6+.5)) / 1000, "cpu_s": c1 - c0, "rss_before_mib": float64(r0) / 1024, "rss_after_mib": float64(r1) / 1024, "rss_peak_mib": float64(peak) / 1024,
-		"registry_per_review": float64(int(sum/float64(*n)*1000+.5)) / 1000, "registry_by_kind": perReview, "registry_peak_in_flight": cnt["peak_in_flight"],
+		"cpu_ms_per_review": float64(int((c1-c0)/float64(*n)*1e6+.5)) / 1000, "cpu_s": c1 - c0, "worker_ms_per_review": 1e3 * worked / float64(*n), "rss_before_mib": float64(r0) / 1024, "rss_after_mib": float64(r1) / 1024, "rss_peak_mib": float64(peak) / 1024,
+		"registry_per_review": float64(int(sum/float64(*n)*1000+.5)) / 1000, "registry_total": sum, "stages": staged,
+		"registry_by_kind": perReview, "registry_peak_in_flight": cnt["peak_in_flight"],
 		"allowed": allowed.Load(), "denied": denied.Load(), "errors": errs.Load(), "at": time.Now().UTC().Format(time.RFC3339),
 	}
 	if m, ok := firstMsg.Load().(string); ok {
