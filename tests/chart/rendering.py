@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -40,9 +41,13 @@ class Rendered:
 
     @property
     def pod(self) -> Object:
-        """The pod's template in the Deployment."""
-        template: Object = self.one("Deployment")["spec"]["template"]
-        return template
+        """The pod's template in the webhook's Deployment."""
+        return self._template("webhook")
+
+    @property
+    def cache_pod(self) -> Object:
+        """The pod's template in the Deployment of the cache that replicas share."""
+        return self._template("cache")
 
     @property
     def container(self) -> Object:
@@ -55,12 +60,22 @@ class Rendered:
         """The variables with a value of their own."""
         return {one["name"]: one["value"] for one in self.container["env"] if "value" in one}
 
+    def secret(self, name: str) -> dict[str, bytes]:
+        """What lies in the Secret of that name, by key."""
+        return {key: base64.b64decode(value) for key, value in self.one("Secret", name)["data"].items()}
+
     def entry(self, name: str) -> Object:
         """The webhook `name.countersign.dev`, of either configuration."""
         configurations = (*self.all("ValidatingWebhookConfiguration"), *self.all("MutatingWebhookConfiguration"))
         listed = [entry for one in configurations for entry in one["webhooks"]]
         [found] = [entry for entry in listed if entry["name"] == f"{name}.countersign.dev"]
         return dict(found)
+
+    def _template(self, component: str) -> Object:
+        templates = [found["spec"]["template"] for found in self.all("Deployment")]
+        [found] = [one for one in templates if one["metadata"]["labels"]["app.kubernetes.io/component"] == component]
+        template: Object = found
+        return template
 
 
 def render(

@@ -30,7 +30,8 @@ NOT_GIVEN = {
     "FAILS_OPEN", "HTTPS_PROXY", "HTTP_PROXY", "KEY", "KUBECONFIG", "LAST_GOOD", "NAMES", "NAMESPACE", "NO_MATCH",
     "NO_PROXY", "OPERATIONS_PORT", "PIN", "PIN_EXCLUDE_NAMESPACES", "PIN_EXCLUDE_OWNERS", "POD", "POLICIES",
     "POLICY_RELOAD_INTERVAL", "POLICY_WRITERS", "PULL_SECRETS", "PULL_SECRET_NAMESPACES", "REGISTRIES",
-    "SHUTDOWN_DELAY", "SNS_TOPIC", "TIMEOUT", "TRUST_SECRETS", "WEBHOOK_CONFIGURATION", "WORKLOADS",
+    "SHUTDOWN_DELAY", "SNS_TOPIC", "TIMEOUT", "TRUST_SECRETS", "VALKEY", "VALKEY_CA_FILE", "VALKEY_KEY_FILE",
+    "VALKEY_PASSWORD_FILE", "WARM_START", "WEBHOOK_CONFIGURATION", "WORKLOADS",
 }  # fmt: skip
 
 
@@ -162,6 +163,18 @@ def test_notes_say_how_to_go_on_and_how_to_stop(notes: Notes) -> None:
     assert "kubectl delete validatingwebhookconfiguration,mutatingwebhookconfiguration countersign" in said
     assert "helm test countersign -n countersign" in said
     assert "Worth a second look" not in said
+
+
+@pytest.mark.parametrize(
+    ("values", "where"),
+    [
+        ({"valkey": {"enabled": True}}, "deployment countersign-valkey"),
+        ({"sharedCache": {"url": "valkeys://cache.example.com", "existingSecret": "a"}}, "valkeys://cache.example.com"),
+    ],
+)
+def test_notes_say_where_a_cache_is_shared(notes: Notes, values: Values, where: str) -> None:
+    assert f"replicas share a cache, which may be lost at any time: {where}\n" in notes(values)
+    assert "share a cache" not in notes({})
 
 
 def test_notes_of_a_safe_installation_warn_of_nothing(notes: Notes) -> None:

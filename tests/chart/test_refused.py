@@ -21,6 +21,7 @@ def at(path: str, value: object) -> dict[str, Any]:
 
 
 REGISTRY = {"host": "a.example"}
+CACHE = {"url": "valkeys://cache.example.com", "existingSecret": "cache"}
 EXTRACTOR = {"apiGroup": "example.com", "version": "v1", "resource": "batches"}
 WRONG: tuple[tuple[str, object], ...] = (
     ("failurePolicy", "Fial"),
@@ -77,6 +78,15 @@ WRONG: tuple[tuple[str, object], ...] = (
     ("aws/region", "us_west_2"),
     ("aws/snsTopic", "arn:aws:sqs:us-west-2:111122223333:x"),
     ("events/location", "everywhere"),
+    ("sharedCache/url", "https://cache.example.com"),
+    ("sharedCache/url", "valkeys://countersign:secret@cache.example.com"),
+    ("sharedCache/existingSecret", "not a name"),
+    ("sharedCache/passwordKey", "a/b"),
+    ("valkey/enabled", "true"),
+    ("valkey/image/digest", "sha256:abc"),
+    ("valkey/persistence", {"enabled": True}),
+    ("warmStart", -1),
+    ("warmStart", "2"),
     ("settings/COUNTERSIGN_READ_TIMEOUT", 3),
     ("settings/COUNTERSIGN_READ_TIMEUOT", "3"),
     ("settings/COUNTERSIGN_NAMESPACE", "elsewhere"),
@@ -129,6 +139,22 @@ def test_a_wrong_value_is_refused_by_name(path: str, value: object) -> None:
             {"autoscaling": {"enabled": True, "minReplicas": 5, "maxReplicas": 4}},
             "autoscaling.maxReplicas: 5 at least is expected",
         ),
+        (
+            {"valkey": {"enabled": True}, "sharedCache": CACHE},
+            "sharedCache.url, valkey.enabled: one of them is expected",
+        ),
+        (
+            {"sharedCache": {**CACHE, "existingSecret": ""}},
+            "sharedCache.existingSecret: the name of a Secret is expected",
+        ),
+        (
+            {"valkey": {"enabled": True, "existingSecret": "server"}},
+            "sharedCache.existingSecret, valkey.existingSecret: both or neither is expected",
+        ),
+        (
+            {"valkey": {"enabled": True}, "sharedCache": {"existingSecret": "client"}},
+            "sharedCache.existingSecret, valkey.existingSecret: both or neither is expected",
+        ),
     ],
 )
 @pytest.mark.parametrize("helm", ["helm", "helm4"])
@@ -147,6 +173,9 @@ def test_values_that_do_not_go_together_are_refused_by_name(values: Values, name
         {"fullnameOverride": "a" * 52},
         {"networkPolicy": {"apiServerCIDRs": ["10.0.0.1/32", "fd00::/8"]}},
         {"global": {"storageClass": "of another chart"}},
+        {"sharedCache": {**CACHE, "url": "valkeys://countersign@[2001:db8::1]:6380/2"}},
+        {"warmStart": 0.5},
+        {"valkey": {"enabled": True}, "global": {"storageClass": "of another chart"}},
     ],
 )
 def test_what_is_right_is_accepted(values: Values) -> None:

@@ -52,6 +52,7 @@ NOTHING: Values = {
     "starterPolicy": False,
     "workloads": {"action": "off"},
     "events": {"location": "off"},
+    "warmStart": 0,
     "tls": {"mode": "provided", "secret": "tls"},  # and its authority
 }
 

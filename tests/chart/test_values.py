@@ -62,6 +62,9 @@ Rights = Sequence[tuple[str, str, Sequence[str], Sequence[str]]]  # group, resou
         ({"proxy": {"https": "http://p:1"}}, "HTTPS_PROXY", "http://p:1"),
         ({"proxy": {"http": "http://p:1"}}, "http_proxy", "http://p:1"),
         ({"proxy": {"noProxy": ["a", "b"]}}, "NO_PROXY", "a,b"),
+        ({}, "COUNTERSIGN_WARM_START", "2"),
+        ({"warmStart": 0}, "COUNTERSIGN_WARM_START", "0"),
+        ({"warmStart": 0.5}, "COUNTERSIGN_WARM_START", "0.5"),
         ({"shutdownDelaySeconds": 3}, "COUNTERSIGN_SHUTDOWN_DELAY", "3"),
         ({"ports": {"admission": 10250}}, "COUNTERSIGN_ADMISSION_PORT", "10250"),
         ({"settings": {"COUNTERSIGN_WORKERS": "2"}}, "COUNTERSIGN_WORKERS", "2"),
@@ -220,25 +223,28 @@ KEPT = (*READ, "patch")
 LOOKED_FOR = (*MUTATING, ("get",))  # by `helm test`
 SELF_SIGNED = ((*VALIDATING, KEPT), LOOKED_FOR)
 EVENTS = ("events.k8s.io", "events", (), ("create", "patch"))
+PODS = ("", "pods", (), ("list",))  # to verify again what runs
+ALWAYS = (*SELF_SIGNED, PODS)
 PULL = tuple(("", kind, (), ("get",)) for kind in ("secrets", "serviceaccounts"))
 
 
 @pytest.mark.parametrize(
     ("values", "role", "cluster_role"),
     [
-        ({}, (*BASE_ROLE, OWN_CA), (*SELF_SIGNED, EVENTS)),
-        ({"events": {"location": "off"}}, (*BASE_ROLE, OWN_CA), SELF_SIGNED),
-        ({"events": {"location": "both"}}, (*BASE_ROLE, OWN_CA), (*SELF_SIGNED, EVENTS)),
-        ({"events": {"location": "releaseNamespace"}}, (*BASE_ROLE, OWN_CA, EVENTS), SELF_SIGNED),
-        ({"tls": {"mode": "certManager"}}, BASE_ROLE, ((*VALIDATING, READ), LOOKED_FOR, EVENTS)),
-        ({"pin": {"enabled": True}}, (*BASE_ROLE, OWN_CA), ((*VALIDATING, KEPT), (*MUTATING, KEPT), EVENTS)),
+        ({}, (*BASE_ROLE, OWN_CA), (*ALWAYS, EVENTS)),
+        ({"events": {"location": "off"}}, (*BASE_ROLE, OWN_CA), ALWAYS),
+        ({"events": {"location": "both"}}, (*BASE_ROLE, OWN_CA), (*ALWAYS, EVENTS)),
+        ({"events": {"location": "releaseNamespace"}}, (*BASE_ROLE, OWN_CA, EVENTS), ALWAYS),
+        ({"warmStart": 0}, (*BASE_ROLE, OWN_CA), (*SELF_SIGNED, EVENTS)),
+        ({"tls": {"mode": "certManager"}}, BASE_ROLE, ((*VALIDATING, READ), LOOKED_FOR, PODS, EVENTS)),
+        ({"pin": {"enabled": True}}, (*BASE_ROLE, OWN_CA), ((*VALIDATING, KEPT), (*MUTATING, KEPT), PODS, EVENTS)),
         ({"pin": {"enabled": True}, "tls": {"mode": "certManager"}}, BASE_ROLE,
-         ((*VALIDATING, READ), (*MUTATING, READ), EVENTS)),
+         ((*VALIDATING, READ), (*MUTATING, READ), PODS, EVENTS)),
         ({"trustSecrets": ["a", "b"]}, (*BASE_ROLE, OWN_CA, ("", "secrets", ("a", "b"), WATCH)),
-         (*SELF_SIGNED, EVENTS)),
-        ({"pullSecrets": {"mode": "cluster"}}, (*BASE_ROLE, OWN_CA), (*SELF_SIGNED, EVENTS, *PULL)),
-        ({"pullSecrets": {"mode": "listed", "namespaces": ["shop"]}}, (*BASE_ROLE, OWN_CA), (*SELF_SIGNED, EVENTS)),
-        ({"pullSecrets": {"mode": "none", "namespaces": ["shop"]}}, (*BASE_ROLE, OWN_CA), (*SELF_SIGNED, EVENTS)),
+         (*ALWAYS, EVENTS)),
+        ({"pullSecrets": {"mode": "cluster"}}, (*BASE_ROLE, OWN_CA), (*ALWAYS, EVENTS, *PULL)),
+        ({"pullSecrets": {"mode": "listed", "namespaces": ["shop"]}}, (*BASE_ROLE, OWN_CA), (*ALWAYS, EVENTS)),
+        ({"pullSecrets": {"mode": "none", "namespaces": ["shop"]}}, (*BASE_ROLE, OWN_CA), (*ALWAYS, EVENTS)),
     ],
 )  # fmt: skip
 def test_rights_are_exactly_these(values: Values, role: Rights, cluster_role: Rights) -> None:

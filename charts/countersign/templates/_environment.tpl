@@ -27,6 +27,7 @@
   "COUNTERSIGN_PIN" .Values.pin.enabled
   "COUNTERSIGN_PIN_EXCLUDE_NAMESPACES" (join " " .Values.pin.exclude.namespaces)
   "COUNTERSIGN_PIN_EXCLUDE_OWNERS" (join " " .Values.pin.exclude.owners)
+  "COUNTERSIGN_WARM_START" .Values.warmStart
   "COUNTERSIGN_TIMEOUT" .Values.timeoutSeconds
   "COUNTERSIGN_FAILS_OPEN" (eq .Values.failurePolicy "Ignore")
   "COUNTERSIGN_SHUTDOWN_DELAY" .Values.shutdownDelaySeconds
@@ -50,6 +51,12 @@
 {{- end }}
 {{- if or .Values.extraCA.configMap .Values.extraCA.secret }}
 {{- $_ := set $set "COUNTERSIGN_CA_FILE" "/etc/countersign/ca/ca.pem" }}
+{{- end }}
+{{- with include "countersign.sharedCache" . | fromJson }}
+{{- $_ := set $set "COUNTERSIGN_VALKEY" .url }}
+{{- range .files }}
+{{- $_ := set $set .variable (printf "/etc/countersign/shared-cache/%s" .path) }}
+{{- end }}
 {{- end }}
 {{- range $key, $value := merge $set .Values.settings }}
 {{- if ne (toString $value) "" }}

@@ -172,3 +172,35 @@ nodeSelector:
 {{- define "countersign.leastReplicas" -}}
 {{- ternary .Values.autoscaling.minReplicas .Values.replicas .Values.autoscaling.enabled }}
 {{- end }}
+
+{{- /* The cache that replicas share: its `url`, the `secret` with what they need for it, which of its keys are mounted as
+       which files, and for which settings. A JSON object; empty where there is none. */}}
+{{- define "countersign.sharedCache" -}}
+{{- $given := .Values.sharedCache }}
+{{- $keys := dict "key" "key" "password" "password" "ca" "ca.crt" }}
+{{- $found := dict }}
+{{- if and .Values.valkey.enabled $given.url }}
+{{- fail "sharedCache.url, valkey.enabled: one of them is expected, not both" }}
+{{- else if .Values.valkey.enabled }}
+{{- if ne (empty $given.existingSecret) (empty .Values.valkey.existingSecret) }}
+{{- fail "sharedCache.existingSecret, valkey.existingSecret: both or neither is expected where valkey.enabled is true" }}
+{{- end }}
+{{- $valkey := .Subcharts.valkey }}
+{{- $secret := default (include "valkey.clientSecret" $valkey) $given.existingSecret }}
+{{- $found = dict "url" (printf "valkeys://countersign@%s:6379" (include "valkey.host" $valkey)) "secret" $secret }}
+{{- else if $given.url }}
+{{- $secret := required "sharedCache.existingSecret: the name of a Secret is expected where sharedCache.url is given" $given.existingSecret }}
+{{- $found = dict "url" $given.url "secret" $secret }}
+{{- $keys = dict "key" "key" "password" $given.passwordKey "ca" $given.caKey }}
+{{- end }}
+{{- if $found }}
+{{- $files := list }}
+{{- range $file, $key := $keys }}
+{{- if $key }}
+{{- $files = append $files (dict "variable" (printf "COUNTERSIGN_VALKEY_%s_FILE" (upper $file)) "key" $key "path" $file) }}
+{{- end }}
+{{- end }}
+{{- $_ := set $found "files" $files }}
+{{- end }}
+{{- toJson $found }}
+{{- end }}
