@@ -1,8 +1,9 @@
 """What needs real programs: which tests, where the programs are, and what is said when they are missing.
 
 A test marked `tools` runs the commands that `make tools` builds (`@pytest.mark.tools("cosign")` names those it
-needs); one marked `cluster` needs all of them, Debian packages and root. What is missing is skipped and said in the
-very last lines of the run, or fails where COUNTERSIGN_REQUIRE_TOOLS is 1. One cluster serves a whole run.
+needs), one marked `packages` those of Debian packages that it names; one marked `cluster` needs all of them, Debian
+packages and root. What is missing is skipped and said in the very last lines of the run, or fails where
+COUNTERSIGN_REQUIRE_TOOLS is 1. One cluster serves a whole run.
 """
 
 from __future__ import annotations
@@ -55,19 +56,26 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def _missing(item: pytest.Item) -> list[str]:
     if item.get_closest_marker("cluster"):
-        return _without_root() + _without(CLIENTS + NODE, TOOLS / "bin", "`make tools`, with Go") + _without_packages()
+        return (
+            _without_root()
+            + _without(CLIENTS + NODE, TOOLS / "bin", "`make tools`, with Go")
+            + _without_packages(DEBIAN)
+        )
+    missing: list[str] = []
     if marker := item.get_closest_marker("tools"):
-        return _without(marker.args or CLIENTS, TOOLS / "bin", "`make tools`, with Go")
-    return []
+        missing += _without(marker.args or CLIENTS, TOOLS / "bin", "`make tools`, with Go")
+    if marker := item.get_closest_marker("packages"):
+        missing += _without_packages(marker.args)
+    return missing
 
 
 def _without(programs: Sequence[str], directory: Path, remedy: str) -> list[str]:
     return _remedied([program for program in programs if not (directory / program).exists()], remedy)
 
 
-def _without_packages() -> list[str]:
+def _without_packages(programs: Sequence[str]) -> list[str]:
     path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-    missing = [program for program in DEBIAN if not shutil.which(program, path=path)]
+    missing = [program for program in programs if not shutil.which(program, path=path)]
     return _remedied(missing, "`make packages`, as root on Debian")
 
 
