@@ -21,6 +21,8 @@ from pathlib import Path
 
 import aiohttp
 from aiohttp import abc, hdrs
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ConnectionKey
 from yarl import URL
 
 from webhook import addresses, settings, version
@@ -76,11 +78,11 @@ class Answer:
 
 
 class UnreachableError(InconclusiveError):
-    """No HTTP answer came. `transient` says that asking again at once may help."""
+    """No HTTP answer came. `transient` says that asking again at once may help, `answered` that something else came."""
 
-    def __init__(self, detail: str, *, transient: bool) -> None:
+    def __init__(self, detail: str, *, transient: bool, answered: bool = False) -> None:
         super().__init__(Code.REGISTRY_UNAVAILABLE, detail)
-        self.transient = transient
+        self.transient, self.answered = transient, answered
 
 
 class Network:
@@ -162,7 +164,7 @@ class Client:
             await session.close()
 
     def _open(self) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(
+        connector = _Pool(
             limit=CONNECTIONS,
             limit_per_host=self._connections_per_host,
             keepalive_timeout=KEEP_ALIVE,
@@ -212,10 +214,21 @@ class Client:
             case aiohttp.ClientConnectorError() if isinstance(error.os_error, ConnectionRefusedError):
                 return UnreachableError(f"{where}: connection refused", transient=True)
             case aiohttp.ClientResponseError() | aiohttp.InvalidURL() | ValueError():
-                return UnreachableError(f"{where}: the answer is not HTTP as expected", transient=False)
+                return UnreachableError(f"{where}: the answer is not HTTP as expected", transient=False, answered=True)
             case OSError() if error.strerror:
                 return UnreachableError(f"{where}: {quote(error.strerror, max_chars=120)}", transient=True)
         return UnreachableError(f"{where}: the connection broke", transient=True)
+
+
+class _Pool(aiohttp.TCPConnector):
+    """Keeps no connection for the next request where more are open than may be in use.
+
+    The library bounds those in use, and those that are idle for each host: of hosts, anybody may name thousands.
+    """
+
+    def _release(self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False) -> None:
+        opened = len(self._acquired) + sum(len(idle) for idle in self._conns.values())
+        super()._release(key, protocol, should_close=should_close or opened > CONNECTIONS)
 
 
 async def _read(response: aiohttp.ClientResponse, request: Request) -> Answer:

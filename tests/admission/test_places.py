@@ -105,14 +105,16 @@ async def test_nobody_overtakes_those_of_the_same_namespace_who_wait(places: Pla
     release(places, "a", 4, OTHER)
 
 
-@pytest.mark.parametrize("served_first", [False, True], ids=["waiting", "just-served"])
-async def test_who_gives_up_holds_nothing(places: Places, served_first: bool) -> None:
+@pytest.mark.parametrize("when", ["waiting", "just served", "in the same moment"])
+async def test_who_gives_up_holds_nothing(places: Places, when: str) -> None:
     assert fill(places, "a") == 8
     waiter = asyncio.create_task(places.wait("a", LISTED))
     await turn()
-    if served_first:
+    if when == "just served":
         places.release("a", LISTED)
     waiter.cancel()
+    if when == "in the same moment":
+        places.release("a", LISTED)
     with pytest.raises(asyncio.CancelledError):
         await waiter
-    release(places, "a", 7 if served_first else 8)
+    release(places, "a", 8 if when == "waiting" else 7)

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
-from webhook.aws import breaker, door
-from webhook.aws.breaker import Breaker
+from webhook import breaker
+from webhook.aws import door
 from webhook.aws.calls import AWSError, Call, Client, Identity, Kind
 from webhook.aws.door import AWS
 
@@ -165,13 +165,13 @@ async def test_who_fails_again_and_again_is_left_alone(kind: Kind) -> None:
     assert await kind_of(aws, "us-east-1") is kind  # another region is somebody else
     assert len(caller.calls) == breaker.FAILURES + 1
 
-    clock.now += breaker.PAUSE
+    clock.now += door.PAUSE
     assert await kind_of(aws) is kind  # one goes to see
     assert len(caller.calls) == breaker.FAILURES + 2
     await kind_of(aws)
     assert len(caller.calls) == breaker.FAILURES + 2
 
-    clock.now += breaker.PAUSE
+    clock.now += door.PAUSE
     caller.behave = echo
     for _ in range(3):
         await aws.call("kms", "get_public_key", "us-west-2", {})
@@ -198,20 +198,6 @@ async def test_an_answer_in_between_begins_anew() -> None:
         await aws.call("kms", "get_public_key", "us-west-2", {})
         caller.behave = failing(Kind.FAULT)
     aws.close()
-
-
-def test_the_pause_begins_with_the_last_failure() -> None:
-    failing_slowly = Breaker()
-    for second in range(breaker.FAILURES):
-        failing_slowly.note(float(second))
-    assert failing_slowly.admit(float(breaker.FAILURES)) == breaker.PAUSE - 1
-
-
-def test_while_one_goes_to_see_the_others_wait() -> None:
-    stopped = Breaker(failures=breaker.FAILURES, until=100.0)
-    assert stopped.admit(90.0) == 10.0
-    assert stopped.admit(100.0) == 0.0
-    assert stopped.admit(100.0) == breaker.PAUSE
 
 
 async def test_callers_with_a_thread_of_their_own_may_wait_in_it() -> None:

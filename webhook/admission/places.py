@@ -85,7 +85,9 @@ class Places:
 
     def _serve_one_of(self, namespace: str) -> bool:
         queue = self._queues[namespace]
-        waiter = next((waiter for waiter in queue if self._fits(namespace, waiter.host)), None)
+        # Who was cancelled in this moment is about to leave.
+        waiting = (waiter for waiter in queue if not waiter.turn.done())
+        waiter = next((waiter for waiter in waiting if self._fits(namespace, waiter.host)), None)
         if waiter is None:
             return False
         self._hold(namespace, waiter.host)

@@ -18,12 +18,13 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from webhook.aws.breaker import FAILURES, Breaker
 from webhook.aws.calls import TRANSIENT, AWSError, Call, Caller, Client, Identity, Kind
+from webhook.breaker import FAILURES, Breakers
 
 THREADS = 8  # of one lane; each is started when it is needed
 IN_FLIGHT_MAX = 64  # made or waiting in one lane, of all callers together
 BREAKERS_MAX = 256  # who creates pods may name regions
+PAUSE = 30.0  # seconds; whoever throttles wants to be left alone from the first time on
 KNOWN_MAX = 256  # clients that answered once; AWS has some forty regions, with up to four kinds of hosts each
 
 _T = TypeVar("_T")
@@ -41,7 +42,7 @@ class AWS:
         self._caller: Caller | None = None
         self._home = ""
         self._known: set[Client] = set()
-        self._breakers: dict[Client, Breaker] = {}
+        self._breakers: Breakers[Client] = Breakers(first_pause=PAUSE, max_entries=BREAKERS_MAX)
 
     async def call(
         self,
@@ -133,21 +134,17 @@ class AWS:
 
     def _admit(self, made: Call) -> None:
         with self._lock:
-            breaker = self._breakers.get(made.client)
-            wait = breaker.admit(self._clock()) if breaker is not None else 0.0
+            wait = self._breakers.admit(made.client, self._clock())
         if wait:
             note = f"the last {FAILURES} calls failed, and none is made for {wait:.0f} s"
             raise AWSError(Kind.UNREACHABLE, made.action, made.client.region, note=note)
 
     def _note(self, client: Client, *, failed: bool) -> None:
         with self._lock:
-            breaker = self._breakers.pop(client, None) or Breaker()
-            if not failed:
-                return
-            while len(self._breakers) >= BREAKERS_MAX:
-                del self._breakers[next(iter(self._breakers))]
-            breaker.note(self._clock())
-            self._breakers[client] = breaker
+            if failed:
+                self._breakers.failed(client, self._clock())
+            else:
+                self._breakers.answered(client)
 
 
 class _Lane:

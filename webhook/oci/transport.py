@@ -1,8 +1,9 @@
 """One question to a registry, carried through: credentials, redirects, retries and rate limits.
 
 Promises: a credential never leaves the authority it was made for, not by redirect either; every hop passes the check of
-`hosts` and the guard of `network`; only GET and HEAD are repeated, a bounded number of times; a registry that asked to
-be left alone is. What an answer means is left to `registry`. spec: RFC 9110 10.2.3, 15.4; OCI distribution 1.1.
+`hosts` and the guard of `network`; only GET and HEAD are repeated, a bounded number of times; who asked to be left
+alone is, and so is who does not answer (`courtesy`), and nobody is asked for too much at once (`lanes`). What an answer
+means is left to `registry`. spec: RFC 9110 10.2.3, 15.4; OCI distribution 1.1.
 """
 
 from __future__ import annotations
@@ -15,8 +16,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
 from yarl import URL
@@ -24,19 +23,19 @@ from yarl import URL
 from webhook import settings
 from webhook.cache import Cache, Loaded
 from webhook.errors import Code, InconclusiveError, RejectedError, quote
-from webhook.network import Answer, Client, Network, Request, Target, UnreachableError
-from webhook.oci import authn, ecr
+from webhook.network import CONNECTIONS, Answer, Client, Network, Request, Target, UnreachableError
+from webhook.oci import authn, courtesy, ecr
 from webhook.oci.authn import Credential, CredentialSource, PrivateCredentials
 from webhook.oci.challenge import Challenge
 from webhook.oci.complaint import said
+from webhook.oci.courtesy import Courtesy, Shunned, Told, Whom
 from webhook.oci.hosts import Hosts, is_at
+from webhook.oci.lanes import Lanes
 from webhook.oci.reference import Repository
 
 CHALLENGE_LIFETIME = 3600.0  # seconds; a changed one costs a round trip
 CHALLENGES_MAX = 1024
 TOKENS_MAX = 10_000  # one per repository and credential
-LIMITED_MAX = 1024
-LIMITED_LONGEST = 60.0  # seconds; a registry may say more, but it is asked again
 LIMITED_DEFAULT = 2.0  # seconds, where a 429 names no time
 WAIT_LONGEST = 2.0  # seconds; a longer Retry-After is no wait for a review
 MAX_TURNS = 4  # of credentials for one question: those of one source, of the next, that one's renewed, the pod's
@@ -90,6 +89,7 @@ class Transport:
         network: Network,
         credentials: tuple[CredentialSource, ...],
         observe: Observer | None,
+        told: Told = lambda event, authority: None,
     ) -> None:
         self.hosts = Hosts(limits.hosts, network, allowed=limits.allowed)
         self._limits = limits
@@ -100,7 +100,8 @@ class Transport:
         self._challenges: Cache[str, Challenge] = Cache(max_entries=CHALLENGES_MAX)
         # By registry too: no other one, which may name the same realm, is shown a token that was not made for it.
         self._tokens: Cache[tuple[str, authn.TokenPlan], str] = Cache(max_entries=TOKENS_MAX)
-        self._limited: Cache[tuple[str, Credential], float] = Cache(max_entries=LIMITED_MAX)
+        self._courtesy = Courtesy(told=told)
+        self._lanes = Lanes(lanes=CONNECTIONS, per_host=limits.connections_per_host)
 
     async def ask(self, question: Question) -> Answer:
         """The last answer: a success, or a status that neither credentials nor patience changed; never 401, 403 or 429.
@@ -127,6 +128,10 @@ class Transport:
         view = copy.copy(self)
         view._private = private
         return view
+
+    def shunned(self) -> tuple[Shunned, ...]:
+        """Who does not answer, and is not asked now."""
+        return self._courtesy.shunned()
 
     async def prepare(self, repository: Repository) -> None:
         """Whether there are credentials for `repository` was asked of whoever has them."""
@@ -223,13 +228,15 @@ class Transport:
         try:
             step = next(dialogue)
             while True:
-                answer = await self._token_answer(step, registry, plan.credential)
+                answer = await self._token_answer(step, registry, plan.credential, plan.scope)
                 step = dialogue.send((answer.status, answer.body))
         except StopIteration as end:
             token: authn.Token = end.value
             return Loaded(token.value, token.lifetime)
 
-    async def _token_answer(self, step: authn.TokenRequest, registry: Target, credential: Credential) -> Answer:
+    async def _token_answer(
+        self, step: authn.TokenRequest, registry: Target, credential: Credential, scope: str
+    ) -> Answer:
         url = URL(step.url, encoded=True)
         target = self.hosts.hop(url, sender=registry)
         headers = {"Accept": "application/json"}
@@ -246,7 +253,8 @@ class Transport:
             error_max_bytes=self._limits.error_max_bytes,
             form=step.form,
         )
-        answer = await self._repeat(RequestKind.TOKEN, target, credential, request)
+        whom = Whom(target.origin, registry.origin, credential, scope)
+        answer = await self._repeat(RequestKind.TOKEN, whom, request)
         if answer.cut and answer.status == 200:
             raise InconclusiveError(
                 Code.ACCESS_DENIED,
@@ -265,7 +273,9 @@ class Transport:
         for _ in range(self._limits.redirects_max + 1):
             at_home = hop.origin == target.origin
             request = self._request(question, hop, url, with_credential if at_home else headers)
-            answer = await self._repeat(question.kind, hop, credential if at_home else authn.ANONYMOUS, request)
+            sent_as = credential if at_home else authn.ANONYMOUS
+            whom = Whom(hop.origin, target.origin, sent_as, question.repository.path)
+            answer = await self._repeat(question.kind, whom, request)
             if answer.status not in _REDIRECTS:
                 return answer if at_home else _from_elsewhere(answer, hop)
             url = _location(answer, url)
@@ -286,63 +296,78 @@ class Transport:
             error_max_bytes=self._limits.error_max_bytes,
         )
 
-    async def _repeat(self, kind: RequestKind, target: Target, credential: Credential, request: Request) -> Answer:
+    async def _repeat(self, kind: RequestKind, whom: Whom, request: Request) -> Answer:
         """The answer after retries.
 
         Raises: InconclusiveError: `rate_limited`, or no answer came.
         """
-        self._check_limited(target, credential)
         for attempt in range(1, self._limits.attempts + 1):
             last = attempt == self._limits.attempts or request.method == "POST"
+            backoff = self._limits.backoff * 3.0 ** (attempt - 1) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
             try:
-                answer = await self._observed(kind, target, request)
+                answer = await self._send(kind, whom, request)
             except UnreachableError as error:
                 if last or not error.transient:
                     raise
-                await self._pause(attempt, None)
+                await asyncio.sleep(backoff)
                 continue
             if answer.status not in _REPEATED:
                 return answer
-            wait = _retry_after(answer)
+            wait = courtesy.retry_after(answer)
+            self._note_limit(whom, answer, wait, LIMITED_DEFAULT if last else backoff)
             if last or (wait is not None and wait > WAIT_LONGEST):
-                raise self._given_up(target, credential, answer, wait)
-            await self._pause(attempt, wait)
+                raise _given_up(whom, answer, wait)
+            await asyncio.sleep(backoff)
         raise AssertionError("attempts is at least 1")
 
-    async def _observed(self, kind: RequestKind, target: Target, request: Request) -> Answer:
-        if self._observe is None:
-            return await self._client.exchange(request)
-        started, status = time.perf_counter(), 0
+    async def _send(self, kind: RequestKind, whom: Whom, request: Request) -> Answer:
+        """The answer to one request, made when there is room for it and nobody wants it unmade.
+
+        Raises: UnreachableError; InconclusiveError, where it was not made.
+        """
+        patience = WAIT_LONGEST
+        while True:
+            wait = self._courtesy.wait(whom, patience)
+            if not wait:
+                waited = await self._lanes.enter(whom.origin)
+                try:
+                    wait = self._courtesy.wait(whom, patience) if waited else 0.0
+                    if not wait:
+                        return await self._exchange(kind, whom, request)
+                finally:
+                    self._lanes.leave(whom.origin)
+            patience -= wait
+            await asyncio.sleep(wait * random.uniform(1.0, 1.25))  # noqa: S311 - so that not all come at once
+
+    async def _exchange(self, kind: RequestKind, whom: Whom, request: Request) -> Answer:
+        learned: Answer | UnreachableError | None = None
+        started = time.perf_counter()
+        self._courtesy.begin(whom)
         try:
-            answer = await self._client.exchange(request)
-            status = answer.status
+            learned = answer = await self._client.exchange(request)
+        except UnreachableError as error:
+            learned = error
+            raise
+        else:
             return answer
         finally:
-            self._observe(kind, target.authority, status, time.perf_counter() - started)
+            self._courtesy.note(whom, learned)
+            if self._observe is not None:
+                status = learned.status if isinstance(learned, Answer) else 0
+                self._observe(kind, whom.authority, status, time.perf_counter() - started)
 
-    async def _pause(self, attempt: int, wait: float | None) -> None:
-        backoff = self._limits.backoff * 3.0 ** (attempt - 1) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-        await asyncio.sleep(max(backoff, wait or 0.0))
+    def _note_limit(self, whom: Whom, answer: Answer, wait: float | None, default: float) -> None:
+        """Whoever asks for the same meanwhile waits too. RFC 6585 4; RFC 9110 15.6.4, where 503 names a time"""
+        if answer.status == 429 or (answer.status == 503 and wait is not None):
+            self._courtesy.limit(whom, answer.status, max(default, wait) if wait is not None else default)
 
-    def _check_limited(self, target: Target, credential: Credential) -> None:
-        until = self._limited.get((target.origin, credential))
-        if until is not None:
-            raise InconclusiveError(
-                Code.RATE_LIMITED,
-                f"{quote(target.authority)} asked to be left alone (429) and is not asked again for"
-                f" {max(0.0, until - time.monotonic()):.0f} s",
-            )
 
-    def _given_up(
-        self, target: Target, credential: Credential, answer: Answer, wait: float | None
-    ) -> InconclusiveError:
-        where = quote(target.authority)
-        if answer.status != 429:
-            return InconclusiveError(Code.REGISTRY_UNAVAILABLE, f"{where} answered {answer.status}{said(answer)}")
-        seconds = min(wait if wait is not None else LIMITED_DEFAULT, LIMITED_LONGEST)
-        self._limited.put((target.origin, credential), time.monotonic() + seconds, seconds)
-        named = f", retry after {wait:.0f} s" if wait is not None else ""
-        return InconclusiveError(Code.RATE_LIMITED, f"{where} limits our requests (429{named}){said(answer)}")
+def _given_up(whom: Whom, answer: Answer, wait: float | None) -> InconclusiveError:
+    where = quote(whom.authority)
+    if answer.status != 429:
+        return InconclusiveError(Code.REGISTRY_UNAVAILABLE, f"{where} answered {answer.status}{said(answer)}")
+    named = f", retry after {wait:.0f} s" if wait is not None else ""
+    return InconclusiveError(Code.RATE_LIMITED, f"{where} limits our requests (429{named}){said(answer)}")
 
 
 def _location(answer: Answer, url: URL) -> URL:
@@ -376,16 +401,3 @@ def _denied(repository: Repository, answer: Answer, had_credentials: bool) -> In
         Code.ACCESS_DENIED,
         f"{quote(str(repository))}: answered {answer.status}{said(answer)}: {hint}{f'; {needed}' if needed else ''}",
     )
-
-
-def _retry_after(answer: Answer) -> float | None:
-    """Seconds, of either form. RFC 9110 10.2.3"""
-    text = answer.headers.get("Retry-After", "").strip()
-    if text.isascii() and text.isdecimal():
-        return float(text[:9])
-    try:
-        moment = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):
-        return None
-    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
