@@ -11,6 +11,7 @@ import socket
 import ssl
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from tests.admission import checker
 from tests.private_sigstore.tuf import TUFRepository
 from tests.private_sigstore.tuf import serving as serving_tuf
 from tests.web.serving import EXEMPT, Serving, review, serving, write_policy
+from webhook import runtime
 from webhook.settings import Policy, Settings, Trust
 from webhook.tls import authority as authorities
 from webhook.trust import mirror
@@ -34,6 +36,16 @@ CONNECTIONS = 10
 def environment(**variables: object) -> dict[str, str]:
     inherited = {name: text for name, text in os.environ.items() if not name.startswith("COUNTERSIGN_")}
     return inherited | {f"COUNTERSIGN_{name}": str(value) for name, value in variables.items()}
+
+
+async def test_how_late_the_event_loop_is_can_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "LAG_PAUSE", 0.01)
+    told: asyncio.Queue[float] = asyncio.Queue()
+    watching = asyncio.create_task(runtime._watch_lag(told.put_nowait))
+    await asyncio.sleep(0)
+    time.sleep(0.06)  # nothing else runs meanwhile
+    assert await told.get() >= 0.04
+    watching.cancel()
 
 
 async def start(*arguments: str, **variables: object) -> asyncio.subprocess.Process:

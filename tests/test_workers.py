@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.cosign import made
-from webhook import judging, settings
+from webhook import judging, settings, workers
 from webhook.errors import Code
 from webhook.evidence.model import Evidence, Signer, Verdict, Wants
 from webhook.judging import Judgement, Question
@@ -64,6 +64,20 @@ async def test_a_worker_finds_what_this_process_would(found: Evidence) -> None:
     assert judgement == judging.judge(found, QUESTION)
     assert all(outcome.evidence is found for outcome in judgement.outcomes)
     assert [outcome.signer for outcome in judgement.outcomes] == list(QUESTION.signers)
+
+
+@pytest.mark.parametrize("told_max", [1000, 1], ids=["remembered", "forgotten each time"])
+async def test_a_worker_asks_by_what_this_question_names_whatever_it_was_told_before(
+    monkeypatch: pytest.MonkeyPatch, told_max: int
+) -> None:
+    monkeypatch.setattr(workers, "TOLD_MAX", told_max)
+    (right, wrong), found = QUESTION.signers, made.bundle()
+    orders = [(right, wrong), (wrong,), (right,), (wrong, right), (right, right), ()]
+    async with working(workers=1) as working_:
+        for signers in orders:
+            question = replace(QUESTION, signers=signers)
+            assert await working_.judge(found, question) == judging.judge(found, question)
+        assert len(children()) == 1
 
 
 async def test_many_at_once_share_the_workers_there_are() -> None:

@@ -11,11 +11,13 @@ import argparse
 import asyncio
 import contextlib
 import ctypes
+import functools
 import gc
 import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NoReturn
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 THREADS = 4  # for what would hold up the loop: large bodies, policies as they are loaded, files
 SWITCH_SECONDS = 0.001  # in which a thread hands Python's lock over: the loop waits for it some times in each review
+LAG_PAUSE = 0.25  # seconds between two looks at how late the event loop is
 READY_PAUSE = 1.0  # seconds between two looks whether all is loaded
 WORK_PAUSE = 5.0  # seconds before work that failed is begun again
 TRAIL_GRACE = 2.0  # seconds for records to be written when the process ends
@@ -87,7 +90,8 @@ class Service:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="work"))
         parts = self.parts
         parts.load()
-        watchers = [asyncio.create_task(_go_on(work)) for work in parts.works]
+        works: list[Work] = [*parts.works, functools.partial(_watch_lag, parts.lagged)]
+        watchers = [asyncio.create_task(_go_on(work)) for work in works]
         try:
             async with server.running(*self._operations), server.running(*self._admission):
                 ready()
@@ -99,6 +103,7 @@ class Service:
             for watcher in watchers:
                 watcher.cancel()
             await asyncio.gather(*watchers, return_exceptions=True)
+            await parts.verifier.close()
             await parts.collector.close()
             await parts.workers.close()
             await parts.trail.close(grace=TRAIL_GRACE)
@@ -162,6 +167,14 @@ async def _go_on(work: Work) -> None:
         except Exception:
             log.exception("%s failed, and is begun again", getattr(work, "__qualname__", work))
         await asyncio.sleep(WORK_PAUSE)
+
+
+async def _watch_lag(lagged: Callable[[float], None]) -> None:
+    """Says again and again how late the event loop comes to what is due: so long every review waits at times."""
+    while True:
+        due = time.perf_counter() + LAG_PAUSE
+        await asyncio.sleep(LAG_PAUSE)
+        lagged(max(0.0, time.perf_counter() - due))
 
 
 async def _settle_when_ready(parts: Parts) -> None:

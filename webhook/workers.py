@@ -22,6 +22,7 @@ import struct
 import sys
 import time
 from collections.abc import Coroutine
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, TypeVar
 
 from webhook import judging, logs, settings
@@ -29,6 +30,7 @@ from webhook.errors import Code, CountersignError, InconclusiveError
 from webhook.evidence.model import Evidence, failed
 from webhook.judging import Judgement, Question
 from webhook.settings import Crosscheck
+from webhook.trust.at_hand import Trust
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -37,8 +39,10 @@ NICENESS = 19  # a constant answer's 99th percentile stays twice what it is alon
 READ_PER_SECOND = 8 << 20  # bytes of evidence that a worker gets through, about
 MAX_MEMORY_BYTES = 1 << 30  # of address space; the largest attestation takes some 270 MiB
 START_SECONDS = 30.0  # half of one where nothing else is going on; more with the second implementation
+TOLD_MAX = 1000  # signers, demands and states of trust that a worker remembers, and we with it: then all anew
 STARTED = b"."
 _LENGTH = struct.Struct("!Q")
+_NO_TRUST = Trust()
 _KEPT_ENVIRONMENT = ("PATH", "PYTHONPATH", "LANG", "MALLOC_ARENA_MAX")
 
 
@@ -183,7 +187,7 @@ class _Line:
 
 class _Worker:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
+        self._process, self._told = process, _Told()
 
     @property
     def is_alive(self) -> bool:
@@ -199,7 +203,7 @@ class _Worker:
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None  # both are pipes
         assert stdout is not None
-        data = pickle.dumps((evidence, question), pickle.HIGHEST_PROTOCOL)
+        data = pickle.dumps(self._told.task(evidence, question), pickle.HIGHEST_PROTOCOL)
         stdin.write(_LENGTH.pack(len(data)))
         stdin.write(data)
         await stdin.drain()
@@ -211,6 +215,61 @@ class _Worker:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         await self._process.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """One piece of evidence, and what it is asked. Trust, signers and demands are numbers of what a worker was told:
+    they are large, and the same for most evidence. `known` of what it was told before counts on, and is followed by
+    what is `new`."""
+
+    evidence: Evidence
+    question: Question  # without what has a number
+    known: int
+    new: tuple[Any, ...]
+    trust: int
+    signers: tuple[int, ...]
+    demands: tuple[int, ...]
+
+
+class _Told:
+    """What one worker was told, in its order."""
+
+    def __init__(self) -> None:
+        self._kept: list[object] = []  # so that nothing else gets their identity
+        self._numbers: dict[int, int] = {}
+
+    def task(self, evidence: Evidence, question: Question) -> _Task:
+        if len(self._kept) > TOLD_MAX:
+            self._kept.clear()
+            self._numbers.clear()
+        known = len(self._kept)
+        trust = self._number(question.trust)
+        signers, demands = tuple(map(self._number, question.signers)), tuple(map(self._number, question.demands))
+        rest = replace(question, trust=_NO_TRUST, signers=(), demands=())
+        return _Task(evidence, rest, known, tuple(self._kept[known:]), trust, signers, demands)
+
+    def _number(self, one: object) -> int:
+        number = self._numbers.setdefault(id(one), len(self._kept))
+        if number == len(self._kept):
+            self._kept.append(one)
+        return number
+
+
+class _Heard:
+    """The same at the worker's end."""
+
+    def __init__(self) -> None:
+        self._kept: list[Any] = []
+
+    def question(self, task: _Task) -> Question:
+        self._kept[task.known :] = task.new
+        return replace(
+            task.question,
+            trust=self._kept[task.trust],
+            signers=tuple(self._kept[number] for number in task.signers),
+            demands=tuple(self._kept[number] for number in task.demands),
+        )
 
 
 class _Writer(pickle.Pickler):
@@ -236,11 +295,12 @@ class _Reader(pickle.Unpickler):  # of our own process
 
 def serve(tasks: BinaryIO, answers: BinaryIO) -> None:
     """Judges what comes in on `tasks` until it ends."""
+    heard = _Heard()
     while header := tasks.read(_LENGTH.size):
         [length] = _LENGTH.unpack(header)
-        evidence, question = pickle.loads(tasks.read(length))  # noqa: S301  # of our own process
-        told = io.BytesIO()
-        _Writer(told, evidence, question).dump(judging.judge(evidence, question))
+        task: _Task = pickle.loads(tasks.read(length))  # noqa: S301  # of our own process
+        question, told = heard.question(task), io.BytesIO()
+        _Writer(told, task.evidence, question).dump(judging.judge(task.evidence, question))
         answers.write(_LENGTH.pack(told.tell()))
         answers.write(told.getbuffer())
         answers.flush()

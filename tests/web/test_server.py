@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import socket
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
+from webhook import settings
 from webhook.web import server
 
 
@@ -17,3 +21,65 @@ def test_no_answer_waits_for_the_acknowledgement_of_its_head(address: str) -> No
         listener.accept()[0] as accepted,
     ):
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+
+
+class Wire(asyncio.Transport):
+    """What a protocol writes, piece by piece."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
+        self.pieces: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.pieces.append(bytes(data))
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+    """Reads the body and answers with it; of the path `/parts` in parts, and of `/broken` with a head alone."""
+    body = (await receive())["body"]
+    length = [] if scope["path"] == "/parts" else [(b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": length})
+    if scope["path"] == "/parts":
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+    if scope["path"] != "/broken":
+        await send({"type": "http.response.body", "body": body})
+
+
+@pytest.mark.parametrize(
+    ("request_line", "header", "pieces"),
+    [
+        ("POST /", "", [r"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"]),
+        ("POST /", "Connection: close\r\n", [r"HTTP/1.1 200 OK\r\n.*connection: close\r\n\r\n{}"]),
+        ("POST /", "Expect: 100-continue\r\n", [r"HTTP/1.1 100 Continue\r\n\r\n", r"HTTP/1.1 200 OK\r\n.*\r\n\r\n{}"]),
+        ("HEAD /", "", [r"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"]),
+        ("POST /parts", "", [r"HTTP/1.1 200 .*chunked\r\n\r\n2\r\n{}\r\n", r"2\r\n{}\r\n0\r\n\r\n"]),
+        ("POST /broken", "", [r"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"]),
+    ],
+    ids=["whole", "the last", "asked to go on", "without a body", "in parts", "broken off"],
+)
+async def test_an_answer_leaves_in_one_piece_with_its_head(request_line: str, header: str, pieces: list[str]) -> None:
+    made = server.make(answer, settings.Server(), None)
+    made.config.load()
+    protocol = made.config.http_protocol_class(  # type: ignore[call-arg]
+        config=made.config, server_state=made.server_state, app_state={}
+    )
+    wire = Wire()
+    protocol.connection_made(wire)
+    protocol.data_received(f"{request_line} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n{header}\r\n{{}}".encode())
+    await asyncio.gather(*made.server_state.tasks)
+
+    assert len(wire.pieces) == len(pieces), wire.pieces
+    assert all(re.fullmatch(p, w.decode(), re.DOTALL) for p, w in zip(pieces, wire.pieces, strict=True)), wire.pieces
+    assert wire.closed is (bool(header.startswith("Connection")) or request_line == "POST /broken")
+    protocol.connection_lost(None)

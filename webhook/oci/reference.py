@@ -140,6 +140,7 @@ class Pattern:
         return _fits(self.segments, path[: len(self.segments)])
 
 
+@lru_cache(maxsize=1024)  # of 1 KB each; the pods of one Deployment all name the same
 def parse(text: str) -> Reference:
     """The reference in `text`. Raises: MalformedError, `reference_invalid`."""
     if len(text) > MAX_CHARS or not text.isascii() or _IMAGE_ID.fullmatch(text):

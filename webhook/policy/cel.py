@@ -1,5 +1,5 @@
 """The Common Expression Language: a text to a `Program`, and a program's answer. The only module that imports the
-library, which parses, checks and evaluates.
+library, which parses, checks and evaluates; it takes 6 MiB of memory, and comes with the first condition.
 
 Three variables exist, `predicate`, `statement` and `image`, and the standard functions; there is no clock, and nothing
 is read from outside. What a program may hold and cost is the subject of `cost`.
@@ -14,8 +14,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
-
-from cel_expr_python import cel  # type: ignore[import-untyped]
 
 from webhook.errors import Code, MalformedError, quote
 from webhook.policy import tree
@@ -111,5 +109,7 @@ def _refusal(said: str) -> MalformedError:
 
 @cache
 def _environment() -> Any:
+    from cel_expr_python import cel  # type: ignore[import-untyped]
+
     text, anything = cel.Type.STRING, cel.Type.DYN
     return cel.NewEnv(variables={"predicate": anything, "statement": anything, "image": cel.Type.Map(text, text)})

@@ -12,6 +12,7 @@ import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Generator
+from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -43,6 +44,35 @@ def listen(address: str, port: int, variable: str) -> socket.socket:
     # it, an answer's body waits for the acknowledgement of its head, which the other side delays by 40 ms.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
+
+
+class _OnePiece:
+    """What an answer is written to: its head waits for the beginning of its body, for one record of TLS and not two."""
+
+    __slots__ = ("_cycle", "_head", "_transport")
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle, self._transport = cycle, cycle.transport
+        self._head: bytes | None = b"" if cycle.scope["method"] == "HEAD" else None  # no body will come
+
+    def write(self, data: bytes) -> None:
+        if self._head is None and self._cycle.response_started:  # until then it is `100 Continue`
+            self._head = data
+        else:
+            self._flush(data)
+
+    def close(self) -> None:
+        self._flush(b"")
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def _flush(self, data: bytes) -> None:
+        if self._head:
+            data, self._head = self._head + data, b""
+        if data:
+            self._transport.write(data)
 
 
 class _Protocol(HttpToolsProtocol):
@@ -95,6 +125,10 @@ class _Protocol(HttpToolsProtocol):
         if self.transport.is_closing():
             # TLS waits for the other side's goodbye, half a minute long.
             self.loop.call_later(LINGER, self.transport.abort)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        cycle.transport = cast(asyncio.Transport, _OnePiece(cycle))  # a cycle writes, closes, and asks no more of it
+        super()._start_asgi_task(cycle, app)
 
     def _is_answering(self) -> bool:
         cycle: RequestResponseCycle | None = self.cycle  # none before the first request, whatever its type says
