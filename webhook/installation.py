@@ -17,6 +17,7 @@ from typing import Any
 
 from webhook import settings
 from webhook.admission.policies import Policies
+from webhook.admission.warm_start import WarmStart
 from webhook.audit import change
 from webhook.audit.ending import Endings
 from webhook.audit.events import EventsSink
@@ -29,6 +30,8 @@ from webhook.kube.pull_secrets import PullSecretSource
 from webhook.kube.registration import Registration
 from webhook.kube.watching import Collection as Watched
 from webhook.kube.watching import Watching
+from webhook.kube.workload import Request
+from webhook.oci.authn import PrivateCredentials
 from webhook.policy import places
 from webhook.policy.configmaps import ConfigMapSource, PolicyChange
 from webhook.policy.extracting import ExtractorSource
@@ -39,6 +42,7 @@ from webhook.tls import published
 from webhook.tls.certificate import ServingCertificate
 from webhook.tls.shared import SharedAuthority
 from webhook.trust.objects import ObjectSource
+from webhook.verification import Verifier
 from webhook.web import entries
 
 EXTRACTORS = "countersign.dev/extractors=true"
@@ -83,6 +87,7 @@ class Installation:
         self._registration = _registration(configured, kube)
         self._authority = _authority(cluster, kube, self._registration, certificate)
         self._metrics = metrics
+        self._warm_start: WarmStart | None = None
         self._user = ""  # who we are for the API server; empty while that is not known
 
     def join(self, *, before: Callable[[PolicySet], object], put: Callable[[Record], None]) -> Joined:
@@ -109,6 +114,29 @@ class Installation:
         )
         return Joined(source, self._lent(source), (source.run, endings.watch, *self._works()))
 
+    def warm_start(
+        self,
+        verifier: Verifier,
+        *,
+        policies: Callable[[], PolicySet],
+        ready: Callable[[], bool],
+        stopping: Callable[[], bool],
+    ) -> tuple[Work, ...]:
+        """What verifies the images of running pods again, unless that is turned off."""
+        if not self._cluster.warm_start:
+            return ()
+        self._warm_start = WarmStart(
+            self._kube,
+            rate=self._cluster.warm_start,
+            policies=policies,
+            verifier=verifier,
+            lend=self._lend,
+            ready=ready,
+            stopping=stopping,
+            observe=self._metrics.warmed,
+        )
+        return (self._warm_start.run,)
+
     def look_for(self, signers: Iterable[Signer]) -> None:
         """What `signers` need of the cluster's objects was looked for; for a thread other than the loop's."""
         self.objects.use(places.named(signers))
@@ -125,12 +153,15 @@ class Installation:
         )
         registration = self._registration
         return entries.Cluster(
-            lend=self._pull_secrets.lend if self._pull_secrets else entries.NO_CLUSTER.lend,
+            lend=self._lend,
             extractors=lambda: self._extractors.current,
             pins=lambda: registration.pins if registration else None,
             fails_open=self._fails_open,
             policies=policies,
         )
+
+    def _lend(self, request: Request) -> PrivateCredentials | None:
+        return self._pull_secrets.lend(request) if self._pull_secrets else None
 
     def _works(self) -> tuple[Work, ...]:
         always = (self.objects, self._watched_extractors)
@@ -157,6 +188,8 @@ class Installation:
         if enforcing and self._fails_open():
             named = ", ".join(enforcing[:NAMED_MAX])
             notes["fails-open"] = f"failurePolicy is Ignore: what is denied by {named} is admitted while nobody answers"
+        if self._warm_start:
+            notes["warm-start"] = self._warm_start.note
         now = datetime.now(UTC)
         return notes | {f"trust-object {state.place}": state.describe(now) for state in self.objects.states}
 

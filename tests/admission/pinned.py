@@ -95,11 +95,12 @@ async def scene(
     configured: settings.Pin = ON,
     limits: settings.Admission | None = None,
     no_match: NoMatch = NoMatch.DENY,
+    cache: settings.Cache = settings.NOTHING_KEPT,
 ) -> AsyncIterator[Scene]:
     """Those policies' `spec`s are in force, or one that enforces, by the key that signed; `$` is the registry."""
     registry = HostileRegistry()
     limits = limits or settings.Admission()
-    async with opened(no_match, stored=registry) as cluster:
+    async with opened(no_match, stored=registry, cache=cache) as cluster:
         for index, spec in enumerate(policies or ({},)):
             cluster.policy(f"p{index}", **json.loads(json.dumps(spec).replace("$", cluster.host)))
         found = document.parse(yaml.safe_dump_all(cluster.policies).encode(), origin="policies.yaml", now=NOW)

@@ -329,6 +329,60 @@ async def test_an_outage_denies_nothing_here_and_is_told() -> None:
         assert (await at.mutate(asked)).operations
 
 
+REMEMBERING = settings.Cache(tag_lifetime=0.0)  # each review asks, and what was said before is remembered
+
+
+@pytest.mark.parametrize(
+    ("status", "cache", "pinned"),
+    [
+        pytest.param(503, REMEMBERING, True, id="away"),
+        pytest.param(429, REMEMBERING, True, id="limited"),
+        pytest.param(404, REMEMBERING, False, id="gone"),
+        pytest.param(403, REMEMBERING, False, id="refused"),
+        pytest.param(503, replace(REMEMBERING, presence_stale=0.0), False, id="too-long-ago"),
+    ],
+)
+async def test_only_where_a_registry_does_not_answer_a_tag_is_pinned_from_memory(
+    status: int, cache: settings.Cache, pinned: bool
+) -> None:
+    async with scene(cache=cache) as at:
+        asked = review(f"{at.image}:1")
+        fresh = await at.mutate(asked)
+        at.registry.rules.append(on("/manifests/1", status))
+        mutated = await at.mutate(asked)
+        assert (mutated.operations == fresh.operations) is pinned
+        assert "stale" not in fresh.answer.annotations
+        assert ("stale" in mutated.answer.annotations) is pinned
+        assert ("stale" in record.compose(mutated.entry)) is pinned
+        never = await at.mutate(review(f"{at.image}:unsigned"))
+        assert "stale" not in never.answer.annotations, "this tag was asked for now"
+        answer = await at.validate(with_object(asked, mutated.pod))
+        assert (answer.allowed, answer.code) == ((True, 200) if pinned else (False, 503))
+
+
+async def test_what_is_pinned_from_memory_is_told_and_judged_like_any_digest() -> None:
+    async with scene(cache=REMEMBERING) as at:
+        asked = review(f"{at.image}:unsigned")
+        await at.mutate(asked)
+        at.registry.rules.append(on("/manifests/unsigned", 503))
+        mutated = await at.mutate(asked)
+        told = mutated.answer.annotations["stale"]
+        assert told.startswith(f"tag: {at.image}:unsigned: the digest of 2026-11-21T12:00:00+00:00; ")
+        assert "registry_unavailable" in told
+        (line,) = record.compose(mutated.entry)["stale"]["tag"]  # type: ignore[index]
+        assert line.startswith(f"{at.image}:unsigned: the digest of ")
+        answer = await at.validate(with_object(asked, mutated.pod))
+        assert (answer.code, "no_signature" in answer.message) == (403, True)
+
+
+async def test_the_judgement_of_a_bare_tag_uses_no_memory() -> None:
+    async with scene(configured=settings.Pin(), cache=REMEMBERING) as at:
+        asked = review(f"{at.image}:1")
+        assert (await at.validate(asked)).allowed
+        at.registry.rules.append(on("/manifests/1", 503))
+        assert (await at.validate(asked)).code == 503
+
+
 async def test_no_time_is_no_patch_and_no_denial() -> None:
     async with scene() as at:
         mutated = await at.mutate(review(f"{at.image}:1"), timeout=0.000001)

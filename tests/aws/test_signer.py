@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -235,11 +236,221 @@ async def test_what_was_revoked_stays_so(aws: AWS, fake: FakeSigner, lifetime: f
 async def test_an_answer_is_of_all_five_parameters(aws: AWS, fake: FakeSigner, other: SignerInquiry) -> None:
     revocation = SignerRevocation(aws, settings.AWS())
     await revocation.status(INQUIRY)
-    fake.revoked = {other.job_arn}
+    fake.failing = Response(body=json.dumps({"revokedEntities": [f"{PROFILE}-of-nobody"]}).encode())
     assert (await revocation.status(other)).standing is Standing.REVOKED
     assert (await revocation.status(INQUIRY)).standing is Standing.GOOD
     assert len(fake.requests) == 2
     await revocation.close()
+
+
+# --- while AWS Signer does not answer
+
+FRESH, STALE = settings.AWS().signer_lifetime, settings.AWS().signer_stale
+AT = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+DOWN = doubles.refusal(500, "InternalServiceErrorException")
+SINCE = "nothing was revoked at 2026-11-21T12:00:00+00:00; since then "
+
+
+class Time:
+    """What a clock and a stopwatch show; the stopwatch has nothing of the clock's jumps."""
+
+    def __init__(self) -> None:
+        self.seconds, self.jumped = 1000.0, timedelta()
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def clock(self) -> datetime:
+        return AT + timedelta(seconds=self.seconds - 1000.0) + self.jumped
+
+
+@pytest.fixture
+async def revocation(aws: AWS, time_told: Time, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SignerRevocation]:
+    monkeypatch.setattr(signer, "PATIENCE", 30.0)  # this machine may be slow
+    made = SignerRevocation(aws, settings.AWS(), clock=time_told.clock, monotonic=time_told.monotonic)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def time_told() -> Time:
+    return Time()
+
+
+@pytest.mark.parametrize(
+    ("response", "stands_in", "said"),
+    [
+        pytest.param(DOWN, True, "AWS failed to answer", id="failing"),
+        pytest.param(Response(503, b"<html>"), True, "AWS failed to answer", id="unavailable"),
+        pytest.param(doubles.refusal(429, "TooManyRequestsException"), True, "too many requests", id="throttled"),
+        pytest.param(doubles.refusal(403, "AccessDeniedException"), False, "is missing", id="denied"),
+        pytest.param(doubles.refusal(403, "ExpiredTokenException"), False, "no credentials", id="no-credentials"),
+        pytest.param(doubles.refusal(400, "ValidationException"), False, "refuses the request", id="refused"),
+        pytest.param(Response(200, b"<html>"), False, "not one of this service's", id="unreadable"),
+        pytest.param(Response(200, b'{"revokedEntities": [1]}'), False, "a string expected", id="malformed"),
+    ],
+)
+async def test_only_where_nobody_answers_an_earlier_answer_stands_in(
+    fake: FakeSigner, revocation: SignerRevocation, time_told: Time, response: Response, stands_in: bool, said: str
+) -> None:
+    assert await revocation.status(INQUIRY) == Status(Standing.GOOD)
+    fake.failing = response
+    time_told.seconds += FRESH
+    status = await revocation.status(INQUIRY)
+    assert said in (status.stale if stands_in else status.detail)
+    assert status.stale.startswith(f"{SINCE}{UNKNOWN}") is stands_in
+    assert status.standing is (Standing.GOOD if stands_in else Standing.UNKNOWN)
+    fake.failing = DOWN
+    status = await revocation.status(INQUIRY)
+    assert status.standing is (Standing.GOOD if stands_in else Standing.UNKNOWN), "a refusal has ended it"
+
+    fake.failing = None
+    time_told.seconds += signer.RETRY
+    assert await revocation.status(INQUIRY) == Status(Standing.GOOD)
+
+
+async def test_it_stands_in_for_as_long_as_is_set_since_it_was_given(
+    fake: FakeSigner, revocation: SignerRevocation, time_told: Time
+) -> None:
+    await revocation.status(INQUIRY)
+    fake.failing = DOWN
+    time_told.seconds += STALE - 1
+    assert (await revocation.status(INQUIRY)).standing is Standing.GOOD
+    time_told.seconds += 1
+    assert (await revocation.status(INQUIRY)).standing is Standing.UNKNOWN
+    other = replace(INQUIRY, job_arn=INQUIRY.job_arn[:-1] + "0")
+    assert (await revocation.status(other)).standing is Standing.UNKNOWN, "nobody ever said anything of it"
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_a_clock_that_jumps_makes_nothing_younger_or_older(
+    fake: FakeSigner, revocation: SignerRevocation, time_told: Time, hours: int
+) -> None:
+    await revocation.status(INQUIRY)
+    fake.failing = DOWN
+    time_told.jumped = timedelta(hours=hours)
+    assert await revocation.status(INQUIRY) == Status(Standing.GOOD)
+    time_told.seconds += STALE - 1
+    assert (await revocation.status(INQUIRY)).stale.startswith(SINCE)
+    time_told.seconds += 1
+    assert (await revocation.status(INQUIRY)).standing is Standing.UNKNOWN
+
+
+async def test_an_outage_is_not_asked_about_by_every_review(
+    fake: FakeSigner, revocation: SignerRevocation, time_told: Time
+) -> None:
+    await revocation.status(INQUIRY)
+    fake.failing = DOWN
+    time_told.seconds += FRESH
+    for _ in range(100):
+        assert (await revocation.status(INQUIRY)).stale
+    assert len(fake.requests) == 2
+
+
+async def test_whoever_hangs_is_not_waited_for_while_an_answer_stands_in(
+    fake: FakeSigner, revocation: SignerRevocation, time_told: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signer, "PATIENCE", 0.05)
+    await revocation.status(INQUIRY)
+    fake.hanging = True
+    time_told.seconds += FRESH
+    async with asyncio.timeout(settings.AWS().read_timeout):  # sooner than the SDK gives up
+        assert "no answer within 0.05 s" in (await revocation.status(INQUIRY)).stale
+        assert (await revocation.status(INQUIRY)).stale
+    fake.release()
+
+
+async def test_a_refusal_that_nobody_waited_for_ends_it_too(
+    fake: FakeSigner, revocation: SignerRevocation, time_told: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await revocation.status(INQUIRY)
+    fake.failing = doubles.refusal(403, "AccessDeniedException")
+    time_told.seconds += FRESH
+    monkeypatch.setattr(signer, "PATIENCE", 0.0)
+    assert (await revocation.status(INQUIRY)).stale
+    async with asyncio.timeout(20):
+        while (await revocation.status(INQUIRY)).standing is Standing.GOOD:
+            await asyncio.sleep(0.01)
+    assert (await revocation.status(INQUIRY)).standing is Standing.UNKNOWN
+
+
+async def test_what_was_revoked_is_not_forgotten_in_an_outage(
+    fake: FakeSigner, revocation: SignerRevocation, time_told: Time
+) -> None:
+    await revocation.status(INQUIRY)
+    fake.revoked = {INQUIRY.job_arn}
+    time_told.seconds += FRESH
+    assert (await revocation.status(INQUIRY)).standing is Standing.REVOKED
+    fake.failing = DOWN
+    time_told.seconds += signer.REVOKED_LIFETIME - 1
+    assert (await revocation.status(INQUIRY)).standing is Standing.REVOKED
+    time_told.seconds += 1
+    assert (await revocation.status(INQUIRY)).standing is Standing.UNKNOWN
+
+
+async def test_what_was_revoked_and_is_no_longer_kept_is_unknown_in_an_outage(
+    aws: AWS, fake: FakeSigner, time_told: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signer, "MAX_ANSWERS", 1)
+    revocation = SignerRevocation(aws, settings.AWS(), clock=time_told.clock, monotonic=time_told.monotonic)
+    await revocation.status(INQUIRY)
+    fake.revoked = {INQUIRY.job_arn}
+    time_told.seconds += FRESH
+    await revocation.status(INQUIRY)
+    await revocation.status(replace(INQUIRY, job_arn=INQUIRY.job_arn[:-1] + "0"))
+    fake.failing = DOWN
+    assert (await revocation.status(INQUIRY)).standing is Standing.UNKNOWN
+    await revocation.close()
+
+
+SHARED = {
+    "job": (INQUIRY.job_arn, {"signed_at": INQUIRY.signed_at.replace(second=1)}),
+    "version": (INQUIRY.profile_version_arn, {"job_arn": INQUIRY.job_arn[:-1] + "0"}),
+    "profile": (PROFILE, {"profile_version_arn": f"{PROFILE}/AAAAAAAAAA"}),
+    "certificate": (CERTIFICATE, {"job_arn": INQUIRY.job_arn[:-1] + "0"}),
+}
+
+
+@pytest.mark.parametrize(("revoked", "changed"), SHARED.values(), ids=SHARED)
+async def test_what_one_answer_says_is_revoked_ends_every_other_that_rests_on_it(
+    fake: FakeSigner, revocation: SignerRevocation, time_told: Time, revoked: str, changed: dict[str, Any]
+) -> None:
+    await revocation.status(INQUIRY)
+    fake.revoked = {revoked}
+    time_told.seconds += 1
+    assert (await revocation.status(replace(INQUIRY, **changed))).standing is Standing.REVOKED
+    fake.failing = DOWN
+    assert (await revocation.status(INQUIRY)).standing is Standing.UNKNOWN, "the answer of a second ago is none now"
+
+
+async def test_what_rests_on_nothing_revoked_goes_on(
+    fake: FakeSigner, revocation: SignerRevocation, time_told: Time
+) -> None:
+    await revocation.status(INQUIRY)
+    other = replace(INQUIRY, job_arn=INQUIRY.job_arn[:-1] + "0")
+    fake.revoked = {other.job_arn}
+    assert (await revocation.status(other)).standing is Standing.REVOKED
+    fake.failing = DOWN
+    time_told.seconds += FRESH
+    assert (await revocation.status(INQUIRY)).stale
+
+
+async def test_an_answer_that_came_after_a_revocation_stands(
+    fake: FakeSigner, revocation: SignerRevocation, time_told: Time
+) -> None:
+    """AWS Signer knows since when a profile is revoked: what was signed before is asked about once more, and stands."""
+    other = replace(INQUIRY, job_arn=INQUIRY.job_arn[:-1] + "0")
+    await revocation.status(INQUIRY)
+    fake.revoked = {PROFILE}
+    assert (await revocation.status(other)).standing is Standing.REVOKED
+    fake.revoked = set()
+    time_told.seconds += 1
+    assert await revocation.status(INQUIRY) == Status(Standing.GOOD)
+    fake.revoked = {PROFILE}
+    assert (await revocation.status(replace(other, job_arn=INQUIRY.job_arn[:-1] + "1"))).standing is Standing.REVOKED
+    asked = len(fake.requests)
+    assert await revocation.status(INQUIRY) == Status(Standing.GOOD)
+    assert len(fake.requests) == asked
 
 
 async def test_a_fixed_region_is_asked_for_every_signature(aws: AWS, fake: FakeSigner) -> None:

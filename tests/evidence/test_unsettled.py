@@ -8,7 +8,7 @@ import pytest
 
 from webhook.errors import Code
 from webhook.evidence.model import Outcome, Verdict
-from webhook.evidence.unsettled import Ask, Unsettled, settle
+from webhook.evidence.unsettled import STALE, Ask, Unsettled, settle
 from webhook.trust.notary.inquiry import ChainInquiry, Inquiry, SignerInquiry, Standing, Status
 from webhook.trust.notary.levels import Action, Check
 
@@ -28,6 +28,13 @@ def test_what_is_not_revoked_stands(check: Check, action: Action) -> None:
     outcome = settled({SIGNER: GOOD}, Ask(check, action, SIGNER))
     assert (outcome.verdict, outcome.notes) == (Verdict.VERIFIED, ())
     assert outcome.facts == {"expiry": "ok", check: "ok"}
+
+
+def test_an_answer_of_before_counts_and_is_told() -> None:
+    stale = Status(Standing.GOOD, stale="nothing was revoked at noon")
+    outcome = settled({SIGNER: stale}, Ask(Check.REVOCATION, Action.ENFORCE, SIGNER))
+    assert (outcome.verdict, outcome.notes) == (Verdict.VERIFIED, ())
+    assert outcome.facts == {"expiry": "ok", "revocation": "ok", STALE: "nothing was revoked at noon"}
 
 
 @pytest.mark.parametrize(

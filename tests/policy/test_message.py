@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from webhook.errors import Code, MalformedError
 from webhook.evidence.model import Form, Outcome
 from webhook.oci.reference import Digest
 from webhook.policy import decide, message, plain, remedies
-from webhook.policy.decision import ImageDecision, Paths, Result, ReviewDecision
+from webhook.policy.decision import ImageDecision, Paths, Result, ReviewDecision, Stale
 from webhook.policy.model import Deny, Mode, OnUnavailable, PolicyException, PolicySet, Tags
 from webhook.settings import NoMatch
 
@@ -460,6 +461,14 @@ class TestAuditAnnotations:
         assert found["decision"] == decision
         assert found.get("reason") == reason
         assert "digests" not in found
+
+    def test_what_stands_in_for_a_newer_answer_is_told_and_bounded(self) -> None:
+        stale = {Stale.PRESENCE: "2026-11-21T12:00:00Z: rate_limited: '\u202e'", Stale.KEY: "x" * 5000}
+        admitted = image(result=Result.VERIFIED, code=None)
+        found = message.audit_annotations(review(replace(admitted, stale=stale)))["stale"]
+        assert found.startswith("presence: 2026-11-21T12:00:00Z: rate_limited: '\\u202e',key: xxx")
+        assert len(found) < 300
+        assert "stale" not in message.audit_annotations(review(admitted))
 
     def test_digests_are_whole_and_counted(self) -> None:
         images = [image(digest=Digest("sha256", f"{n:064x}"), result=Result.VERIFIED, code=None) for n in range(100)]

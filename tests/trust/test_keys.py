@@ -200,6 +200,8 @@ def test_the_last_good_key_stays_for_an_hour_without_answers_and_says_so(
     assert world.key() == FIRST.key.fingerprint
     assert "fetched 5 min ago; not refreshed: " in world.said()
     assert sum("the last good one stays" in message for message in caplog.messages) == 1
+    said = world.source.current.stale_keys[RELEASE]
+    assert said.startswith("fetched at 2026-11-21T12:00:00+00:00; not refreshed: ")
 
     world.passes(STALE - REFRESH - 1)
     assert world.key() == FIRST.key.fingerprint
@@ -208,9 +210,12 @@ def test_the_last_good_key_stays_for_an_hour_without_answers_and_says_so(
     world.passes(0)
     assert world.said().startswith("not at hand; not refreshed")
 
+    assert world.source.current.stale_keys == {}, "it is not at hand any more"
+
     world.service.says[RELEASE] = FIRST
     world.passes(REFRESH)
     assert world.key() == FIRST.key.fingerprint
+    assert world.source.current.stale_keys == {}
 
 
 def test_what_ended_is_not_brought_back_by_silence(world: World) -> None:

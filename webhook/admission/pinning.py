@@ -2,8 +2,9 @@
 
 Both ask `Demand`, so that nothing is pinned that needs no digest, and none is demanded where nothing is pinned: only
 references that an enforcing rule judges, in pods that the operator does not exclude. The mutating entry never denies;
-what it cannot read, resolve or finish in time it leaves as it is and says why, and the other entry decides. The digest
-that was written is the one that is judged, and the one that runs. spec: kubernetes.md 5, 17.
+what it cannot read, resolve or finish in time it leaves as it is and says why, and the other entry decides. Where a
+registry does not answer, the digest that a tag had before is written, and said to be from memory. The digest that was
+written is the one that is judged, and the one that runs. spec: kubernetes.md 5, 17; oci-registry.md 8.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from webhook.oci.authn import PrivateCredentials
 from webhook.oci.reference import Digest
 from webhook.policy import message, select
 from webhook.policy.decision import ImageDecision
+from webhook.policy.demand import UNAVAILABLE
 from webhook.policy.model import PolicySet
 from webhook.verification import Pending, Verifier
 
@@ -71,11 +73,27 @@ class Demand:
 
 
 @dataclass(frozen=True, slots=True)
+class _Resolved:
+    """`stale` says since when nobody said that this digest is behind the tag, and why; empty where it was said now."""
+
+    digest: Digest
+    stale: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class _Found:
     """What became of the tags of one request, by the text of each reference."""
 
-    digests: Mapping[str, Digest] = field(default_factory=dict)
+    resolved: Mapping[str, _Resolved] = field(default_factory=dict)
     unresolved: Mapping[str, CountersignError] = field(default_factory=dict)
+
+    @property
+    def digests(self) -> Mapping[str, Digest]:
+        return {text: found.digest for text, found in self.resolved.items()}
+
+    @property
+    def stale(self) -> tuple[tuple[str, str], ...]:
+        return tuple((text, found.stale) for text, found in self.resolved.items() if found.stale)
 
 
 class Pinning:
@@ -144,21 +162,30 @@ class Pinning:
         answers = dict(zip(tags, results, strict=True))
         by_spelling = {text: answers[str(image.reference)] for text, image in wanted.items()}
         return _Found(
-            {text: answer for text, answer in by_spelling.items() if isinstance(answer, Digest)},
+            {text: answer for text, answer in by_spelling.items() if isinstance(answer, _Resolved)},
             {text: answer for text, answer in by_spelling.items() if isinstance(answer, CountersignError)},
         )
 
-    async def _resolve(self, image: Pending, times: Times) -> Digest | CountersignError:
+    async def _resolve(self, image: Pending, times: Times) -> _Resolved | CountersignError:
         try:
             async with asyncio.timeout_at(times.end):
-                return await self._verifier.resolve(image)
+                return _Resolved(await self._verifier.resolve(image))
         except TimeoutError:
-            return InconclusiveError(Code.DEADLINE_EXCEEDED, "the time for this review was used up")
-        except CountersignError as error:
-            return error
+            error: CountersignError = InconclusiveError(Code.DEADLINE_EXCEEDED, "the time for this review was used up")
+        except CountersignError as raised:
+            error = raised
+        # What the registry says now, a refusal too, is not outweighed by what it said before
+        return (self._remember(image, error) if error.code in UNAVAILABLE else None) or error
+
+    def _remember(self, image: Pending, error: CountersignError) -> _Resolved | None:
+        found = self._verifier.remembered_digest(image)
+        if found is None:
+            return None
+        digest, at = found
+        return _Resolved(digest, f"the digest of {at.isoformat(timespec='seconds')}; {error.code}: {error.detail}")
 
 
-def _too_late(image: Pending) -> Digest | CountersignError:
+def _too_late(image: Pending) -> _Resolved | CountersignError:
     del image
     return InconclusiveError(Code.OVERLOADED, "no place to resolve it was free in time")
 
@@ -169,12 +196,12 @@ def _pinned(found: _Found) -> Sequence[str]:
 
 def _entry(watch: Watch, request: Request, found: _Found) -> Entry:
     seconds = watch.seconds()
-    if not found.digests and not found.unresolved:
+    if not found.resolved and not found.unresolved:
         return Entry(watch.at, seconds, request, "skip", 200, detail="nothing to pin")
     first = next(iter(found.unresolved.values()), None)
-    told = [f"pinned {len(found.digests)} of {len(found.digests) + len(found.unresolved)}", *_pinned(found)]
+    told = [f"pinned {len(found.resolved)} of {len(found.resolved) + len(found.unresolved)}", *_pinned(found)]
     code = first.code if first is not None else None
-    return Entry(watch.at, seconds, request, "allow", 200, code=code, detail=", ".join(told))
+    return Entry(watch.at, seconds, request, "allow", 200, code=code, detail=", ".join(told), stale=found.stale)
 
 
 def _answer(request: Request, found: _Found) -> bytes:
@@ -182,6 +209,8 @@ def _answer(request: Request, found: _Found) -> bytes:
     return review.respond_patch(
         request,
         pin.patch(pin.patchable(request), found.digests),
-        annotations=message.pin_annotations(_pinned(found), unresolved.values()),
+        annotations=message.pin_annotations(
+            _pinned(found), unresolved.values(), [f"{text}: {why}" for text, why in found.stale]
+        ),
         warnings=message.pin_warnings(unresolved.items()),
     )

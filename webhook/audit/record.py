@@ -13,7 +13,7 @@ from datetime import datetime
 
 from webhook.evidence.model import Outcome, Proof, Verdict
 from webhook.kube.workload import Owner, Request
-from webhook.policy.decision import AttestationLine, ImageDecision, PolicyDecision, Result, ReviewDecision
+from webhook.policy.decision import AttestationLine, ImageDecision, PolicyDecision, Result, ReviewDecision, Stale
 
 UNAUTHENTICATED = "unauthenticated"  # no proof was asked for: whoever reaches the port may have sent this
 TEXT_MAX_CHARS = 200
@@ -34,7 +34,8 @@ class Entry:
     """One answered review. `decision` is `None` where no image was looked at: then `word` and `detail` say why.
 
     `word` is `allow`, `warn`, `deny`, `error` or `skip`; `duration` is in seconds; `status` is that of the answer;
-    `webhook` is the entry that was asked: `pods`, `workloads`, `policies`, `pin`.
+    `webhook` is the entry that was asked: `pods`, `workloads`, `policies`, `pin`. `stale` are references to which
+    pinning wrote a digest from memory, and why; what of a decision was from memory stands in that.
     """
 
     at: datetime
@@ -46,6 +47,7 @@ class Entry:
     code: str | None = None
     detail: str = ""
     webhook: str = "pods"
+    stale: tuple[tuple[str, str], ...] = ()
 
 
 def word_of(decision: ReviewDecision) -> str:
@@ -89,6 +91,8 @@ def compose(entry: Entry, *, caller: str = UNAUTHENTICATED) -> Record:
         record["code"] = entry.code
     if entry.detail:
         record["detail"] = clean(entry.detail)
+    if entry.stale:
+        record["stale"] = {Stale.TAG.value: [clean(f"{text}: {why}") for text, why in entry.stale[:PLACES_MAX]]}
     if entry.decision is not None:
         images = entry.decision.images
         outcomes_max = min(OUTCOMES_MAX, max(1, OUTCOMES_OF_REVIEW_MAX // max(1, len(images))))
@@ -123,6 +127,8 @@ def _image(image: ImageDecision, outcomes_max: int) -> Record:
         shown["detail"] = clean(image.detail)
     if image.warnings:
         shown["warnings"] = [clean(warning) for warning in image.warnings[:PLACES_MAX]]
+    if image.stale:
+        shown["stale"] = {kind.value: clean(said) for kind, said in image.stale.items()}
     if image.policies:
         shown["policies"] = [_policy(policy, outcomes_max) for policy in image.policies]
     if image.asked:

@@ -15,13 +15,17 @@ from collections.abc import Callable, Mapping, Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from webhook.audit.record import Entry
-from webhook.audit.standing import ROOTS_MAX, ClusterStanding, Standing
+from webhook.audit.stale import StaleAdmissions
+from webhook.audit.standing import OTHER, ROOTS_MAX, ClusterStanding, Shunning, Standing
+from webhook.oci.courtesy import Shunned
+from webhook.policy.decision import Stale
 from webhook.policy.model import PolicySet
 from webhook.trust.keys import State as KeyState
 from webhook.trust.sources import State
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds
 STAGE_BUCKETS = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 STAGES = ("parse", "resolve", "discover", "fetch", "verify", "total")
 OPERATIONS = frozenset({"CREATE", "UPDATE", "DELETE", "CONNECT"})
 # Who is dialled, and the name by which metrics know it.
@@ -36,7 +40,6 @@ WELL_KNOWN_HOSTS: Mapping[str, str] = {
     "registry.gitlab.com": "registry.gitlab.com",
     "registry.k8s.io": "registry.k8s.io",
 }
-OTHER = "other"
 
 
 class JsonLog:
@@ -71,6 +74,12 @@ class Metrics:
             registry=self.registry,
         )
         self.inflight = Gauge("countersign_admission_inflight", "Reviews being answered now.", registry=self.registry)
+        self._lag = Histogram(
+            "countersign_event_loop_lag_seconds",
+            "How late the event loop came to what was due, looked at some times a second.",
+            buckets=LAG_BUCKETS,
+            registry=self.registry,
+        )
         stages = Histogram(
             "countersign_stage_duration_seconds",
             "Time that reviews spend in each stage.",
@@ -87,6 +96,9 @@ class Metrics:
             buckets=BUCKETS,
             registry=self.registry,
         )
+        self._courtesies = self._counter(
+            "registry_courtesy", "Registries that were not asked, and why.", "host", "event"
+        )
         self._verdicts = self._counter("verdicts", "Images judged, by result or reason code.", "code")
         self._refused = self._counter("admission_refused", "HTTP requests that were no review we answer.", "status")
         self._unexpected = self._counter("unexpected_requests", "Reviews that should not have been sent here.")
@@ -102,6 +114,13 @@ class Metrics:
             registry=self.registry,
         )
         self._looks = self._counter("key_refresh", "Looks at keys in KMS.", "result")
+        self._found = self._counter("findings", "Images that were examined, by what they were decided by.", "result")
+        text = "About what the findings take that are kept."
+        self._found_bytes = Gauge("countersign_findings_bytes", text, registry=self.registry)
+        self._shared = self._counter("shared_cache", "Documents asked of the cache that replicas share.", "result")
+        admissions = "Images admitted on what was known before, while nobody said more."
+        self._stale = StaleAdmissions(self._counter("stale_admissions", admissions, "kind"))
+        self._warmed = self._counter("warm_start_images", "Images of running pods looked at again.", "result")
         self._dropped = self._counter("audit_dropped", "Audit records that a sink did not keep.", "sink")
         self._events = self._counter("events_emitted", "Events written, new ones and series brought up to date.")
         self._events_dropped = self._counter("events_dropped", "What was to be an Event, and is none.")
@@ -123,6 +142,10 @@ class Metrics:
         if entry.decision is not None:
             for image in entry.decision.images:
                 self._count(self._verdicts, str(image.code or image.result))
+                if image.stale:
+                    self._stale.note(image)
+        for text, why in entry.stale:
+            self._stale.note_one(Stale.TAG, text, why)
 
     def refused(self, status: int) -> None:
         """A request was answered with an error of HTTP, never with a decision."""
@@ -131,6 +154,10 @@ class Metrics:
     def stage(self, stage: str, seconds: float) -> None:
         """One stage of a review took `seconds`."""
         self._stages[stage](seconds)
+
+    def lagged(self, seconds: float) -> None:
+        """The event loop came so many seconds late to what was due."""
+        self._lag.observe(seconds)
 
     def registry_request(self, kind: str, host: str, status: int, seconds: float) -> None:
         """A registry answered with `status`, or with nothing (0)."""
@@ -141,6 +168,11 @@ class Metrics:
         if observe is None:
             observe = self._request_observers[kind] = self._request_seconds.labels(str(kind)).observe
         observe(seconds)
+
+    def courtesy(self, event: str, host: str) -> None:
+        """A registry is not asked any more (`opened`), answers again (`closed`), or asked to be left alone (`limited`);
+        or a request to it was not made for one of these reasons (`withheld`)."""
+        self._count(self._courtesies, self._hosts.get(host, OTHER), str(event))
 
     def dropped(self, sink: str, records: int) -> None:
         """`sink` lost so many records. From any thread."""
@@ -158,6 +190,10 @@ class Metrics:
         """A second implementation was asked: it `agreed`, `disagreed`, or could `not judge` the bundle."""
         self._count(self._crosschecks, result)
 
+    def warmed(self, result: str) -> None:
+        """An image that runs was looked at again: `verified`, `denied`, `error`, or `skipped` without a look."""
+        self._count(self._warmed, result)
+
     def trust_refresh(self, root: str, result: str) -> None:
         """A TUF repository was asked for `root`; `result` is `success` or `failure`."""
         if len(self._roots) < ROOTS_MAX:
@@ -174,6 +210,18 @@ class Metrics:
         del uri  # which policies are free to choose
         self._looks.labels(result).inc()
 
+    def shared_cache(self, result: str) -> None:
+        """`result` is what came of asking the cache that replicas share, or of putting something there."""
+        self._count(self._shared, result)
+
+    def found(self, result: str) -> None:
+        """What an image was decided by: `remembered`, `joined`, `searched` or `stale`."""
+        self._count(self._found, result)
+
+    def watch_memory(self, size: Callable[[], int]) -> None:
+        """From now on an exposition says how many bytes of findings are kept."""
+        self._found_bytes.set_function(size)
+
     def watch(
         self,
         *,
@@ -181,9 +229,11 @@ class Metrics:
         certificate_expiry: Callable[[], float],
         trust: Callable[[], Sequence[State]] = tuple,
         keys: Callable[[], Sequence[KeyState]] = tuple,
+        shunned: Callable[[], Sequence[Shunned]] = tuple,
     ) -> None:
         """From now on an exposition says what is in force at that moment."""
         self.registry.register(Standing(policies, certificate_expiry, trust, keys))
+        self.registry.register(Shunning(shunned, self._hosts))
 
     def watch_cluster(
         self,

@@ -7,17 +7,20 @@ taken for knowledge. spec: Prometheus text format; kubernetes.md 14 and 17.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from webhook.oci.courtesy import Shunned
 from webhook.policy.model import PolicySet
 from webhook.trust.keys import State as KeyState
 from webhook.trust.root import RootKind
 from webhook.trust.sources import State
 
 ROOTS_MAX = 64  # trust roots with series of their own
+OTHER = "other"
 
 
 class Standing(Collector):
@@ -66,6 +69,23 @@ class Standing(Collector):
             if state.source.kind is not RootKind.FILE:
                 refreshed.add_metric((state.source.key,), state.at.timestamp() if state.at else 0)
         yield refreshed
+
+
+class Shunning(Collector):
+    """Which registries are not asked since they do not answer. `hosts` are labels by the host that is dialled."""
+
+    def __init__(self, shunned: Callable[[], Sequence[Shunned]], hosts: Mapping[str, str]) -> None:
+        self._shunned, self._hosts = shunned, hosts
+
+    def collect(self) -> Iterable[Metric]:
+        breakers = GaugeMetricFamily(
+            "countersign_registry_breaker_open",
+            "Registries, or repositories of theirs, that are not asked now since they do not answer.",
+            labels=("host",),
+        )
+        for host, count in Counter(self._hosts.get(one.authority, OTHER) for one in self._shunned()).items():
+            breakers.add_metric((host,), count)
+        yield breakers
 
 
 class ClusterStanding(Collector):

@@ -1,16 +1,22 @@
 """Whether AWS Signer has revoked what a signature was made with: its job, its profile, a certificate of its chain.
 
 One call for each signature and not for each review: answers are kept for a bounded time, and whoever asks while one is
-under way waits for that. No answer is never a good one, and is not kept. Which signatures are asked about, and what
-becomes of one that was revoked, is not decided here. spec: AWS Signer data plane, GetRevocationStatus.
+under way waits for that. Where AWS Signer does not answer, that nothing was revoked stands for a while longer, and says
+so; a refusal, an answer that cannot be read, and whatever is known to be revoked end that at once. No answer is never a
+good one by itself, and is not kept. Which signatures are asked about, and what becomes of one that was revoked, is not
+decided here. spec: AWS Signer data plane, GetRevocationStatus.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from webhook import settings, untrusted
-from webhook.aws.calls import AWSError
+from webhook.aws.calls import TRANSIENT, AWSError, Kind
 from webhook.aws.door import AWS
 from webhook.cache import Cache, Loaded
 from webhook.errors import Code, MalformedError, quote
@@ -24,20 +30,51 @@ MIN_ENTITY_CHARS = (
 )
 MAX_SHOWN = 3
 TIME_LIMIT = 10.0  # seconds for one call and its wait for a thread; a review ends sooner
+PATIENCE = 1.0  # seconds for which it is waited for where an earlier answer may stand in
+RETRY = 10.0  # seconds for which one stands in before AWS Signer is asked again
 
 _GOOD = Status(Standing.GOOD)
 
 
-class SignerRevocation:
-    """Answers of AWS Signer. One for each event loop."""
+@dataclass(frozen=True, slots=True)
+class _Good:
+    """That nothing was revoked was said `at` this time, by the clock, and `since` then, monotonic."""
 
-    def __init__(self, aws: AWS, configured: settings.AWS) -> None:
-        self._aws, self._configured = aws, configured
-        self._answers: Cache[SignerInquiry, Status] = Cache(max_entries=MAX_ANSWERS)
+    at: datetime
+    since: float
+
+
+class SignerRevocation:
+    """Answers of AWS Signer. One for each event loop. `monotonic` is in seconds; `clock` is only told to people."""
+
+    def __init__(
+        self,
+        aws: AWS,
+        configured: settings.AWS,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._aws, self._configured, self._clock, self._monotonic = aws, configured, clock, monotonic
+        self._answers: Cache[SignerInquiry, Status] = Cache(max_entries=MAX_ANSWERS, clock=monotonic)
+        self._good: Cache[SignerInquiry, _Good] = Cache(max_entries=MAX_ANSWERS, clock=monotonic)
+        self._revoked: Cache[str, float] = Cache(max_entries=MAX_ANSWERS, clock=monotonic)  # when it was learned first
 
     async def status(self, inquiry: SignerInquiry) -> Status:
         """What AWS Signer says of `inquiry`, now or within the time for which it is kept; never raises."""
-        return await self._answers.get_or_load(inquiry, lambda: self._load(inquiry))
+        good = self._last_good(inquiry)
+        if (kept := self._answers.get(inquiry)) is not None:
+            return kept
+        asked = self._answers.get_or_load(inquiry, lambda: self._load(inquiry))
+        if good is None:
+            return await asked
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await asked
+        except TimeoutError:
+            late = self._unanswered(inquiry, f"no answer within {PATIENCE:g} s")
+            self._answers.put(inquiry, late.value, late.lifetime)
+            return late.value
 
     async def close(self) -> None:
         """Nobody is waited for any more."""
@@ -48,12 +85,41 @@ class SignerRevocation:
             async with asyncio.timeout(TIME_LIMIT):
                 status = await self._ask(inquiry)
         except AWSError as error:
+            if _is_outage(error):
+                return self._unanswered(inquiry, error.detail)
             status = _unknown(error.detail)
         except MalformedError as error:
             status = _unknown(f"its answer cannot be read: {error.detail}")
         except TimeoutError:
-            status = _unknown(f"no answer within {TIME_LIMIT:.0f} s")
+            return self._unanswered(inquiry, f"no answer within {TIME_LIMIT:.0f} s")
+        if status.standing is not Standing.GOOD:
+            self._forget(inquiry)  # also for who did not wait for this answer, and will not for the next
         return Loaded(status, self._lifetime(status))
+
+    def _unanswered(self, inquiry: SignerInquiry, problem: str) -> Loaded[Status]:
+        """What was said before, as long as that may stand in."""
+        good, unknown = self._last_good(inquiry), _unknown(problem)
+        left = good.since + self._configured.signer_stale - self._monotonic() if good else 0.0
+        if good is None or left <= 0:
+            return Loaded(unknown, 0.0)
+        stale = f"nothing was revoked at {good.at.isoformat(timespec='seconds')}; since then {unknown.detail}"
+        return Loaded(Status(Standing.GOOD, stale=stale), min(RETRY, self._configured.signer_lifetime, left))
+
+    def _last_good(self, inquiry: SignerInquiry) -> _Good | None:
+        """The last answer that nothing was revoked; none once anything that `inquiry` names is known to be."""
+        good = self._good.get(inquiry)
+        if good is None or not len(self._revoked):
+            return good
+        learned = (self._revoked.get(name) for name in _named_by(inquiry))
+        if all(at is None or at < good.since for at in learned):
+            return good
+        self._forget(inquiry)
+        return None
+
+    def _forget(self, inquiry: SignerInquiry) -> None:
+        """No answer of before counts any more."""
+        self._good.put(inquiry, _Good(self._clock(), self._monotonic()), 0.0)
+        self._answers.put(inquiry, _GOOD, 0.0)
 
     async def _ask(self, inquiry: SignerInquiry) -> Status:
         region = self._configured.signer_region or inquiry.region
@@ -63,7 +129,15 @@ class SignerRevocation:
         listed = answer.get("revokedEntities")
         entities = [] if listed is None else untrusted.as_array(listed, "revokedEntities", max_items=MAX_ENTITIES)
         named = [_entity(entity) for entity in entities]
-        return Status(Standing.REVOKED, _revoked(named)) if named else _GOOD
+        now = self._monotonic()
+        if not named:
+            lasting = max(self._configured.signer_lifetime, self._configured.signer_stale)
+            self._good.put(inquiry, _Good(self._clock(), now), lasting)
+            return _GOOD
+        for name in {*named}.intersection(_named_by(inquiry)):
+            if self._revoked.get(name) is None:  # what was asked since the first time is not asked again for each
+                self._revoked.put(name, now, REVOKED_LIFETIME)
+        return Status(Standing.REVOKED, _revoked(named))
 
     async def _partition_problem(self, region: str, partition: str) -> str:
         """Credentials are of one partition, and no other answers to them."""
@@ -81,6 +155,22 @@ class SignerRevocation:
             case Standing.REVOKED:
                 return REVOKED_LIFETIME
         return 0.0
+
+
+def _is_outage(error: AWSError) -> bool:
+    """Whether nobody answered. Who is refused was answered; and what cannot be read may say that it was revoked."""
+    if error.kind is Kind.FAULT:
+        return bool(error.code)
+    return error.kind in TRANSIENT or error.kind is Kind.OVERLOADED
+
+
+def _named_by(inquiry: SignerInquiry) -> Iterator[str]:
+    """All that an answer to `inquiry` may name as revoked."""
+    yield inquiry.job_arn
+    yield inquiry.profile_version_arn
+    yield inquiry.profile_version_arn.rpartition("/")[0]
+    for pair in inquiry.certificate_hashes:  # a certificate's and its issuer's, of SHA-384
+        yield from (pair, pair[:96], pair[96:])
 
 
 def _parameters(inquiry: SignerInquiry) -> dict[str, object]:

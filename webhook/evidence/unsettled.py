@@ -15,6 +15,8 @@ from webhook.evidence.model import Outcome
 from webhook.trust.notary.inquiry import Inquiry, Standing, Status
 from webhook.trust.notary.levels import Action, Check
 
+STALE = "revocationStale"  # the fact that the answer was one of before, and why
+
 
 @dataclass(frozen=True, slots=True)
 class Ask:
@@ -43,6 +45,8 @@ def settle(unsettled: Unsettled, answers: Mapping[Inquiry, Status]) -> Outcome:
         failure = _failure(ask, status)
         if failure is None:
             facts.setdefault(ask.check.value, "ok")
+            if status.stale:
+                facts[STALE] = status.stale
             continue
         facts[ask.check.value] = said = f"{failure.code}: {failure.detail}"
         if ask.action is Action.ENFORCE:

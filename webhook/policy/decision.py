@@ -110,6 +110,15 @@ class PolicyDecision:
         return self.mode is Mode.ENFORCE and self.result in REFUSED
 
 
+class Stale(StrEnum):
+    """What was learned before, and stands in for an answer that could not be had now."""
+
+    PRESENCE = "presence"  # of evidence in its registry
+    REVOCATION = "revocation"  # that nothing was revoked
+    KEY = "key"  # in a key service
+    TAG = "tag"  # the digest behind it; only where that is written into the pod
+
+
 @dataclass(frozen=True, slots=True)
 class ImageDecision:
     """`paths` are all places of the object at which `reference` stands: `("spec.containers[0]", "api")`."""
@@ -123,6 +132,7 @@ class ImageDecision:
     policies: tuple[PolicyDecision, ...] = ()
     asked: tuple[Asked, ...] = ()
     warnings: tuple[str, ...] = ()  # said to the user whatever the result
+    stale: Mapping[Stale, str] = field(default_factory=dict, hash=False)  # since when, and why nobody says more now
 
 
 @dataclass(frozen=True, slots=True)

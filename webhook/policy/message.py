@@ -13,7 +13,15 @@ from collections.abc import Iterable, Sequence
 
 from webhook.errors import Code, CountersignError
 from webhook.policy import plain, remedies
-from webhook.policy.decision import REFUSED, ImageDecision, PolicyDecision, Result, ReviewDecision, SignerLine
+from webhook.policy.decision import (
+    REFUSED,
+    ImageDecision,
+    PolicyDecision,
+    Result,
+    ReviewDecision,
+    SignerLine,
+    Stale,
+)
 from webhook.policy.reasons import attestation_lines, rank, signer_lines, worst_first
 
 DOCUMENTATION = "https://countersign.dev/docs/denied.md"
@@ -23,6 +31,7 @@ MAX_HELP_BYTES = 200
 MAX_ANNOTATION_BYTES = 1000  # kept below 1 KiB
 MAX_WARNINGS = 5
 MAX_WARNING_CHARS = 256  # the API server cuts there, when all are more than 4096
+MAX_STALE_CHARS = 200  # of one answer that stands in
 MAX_POLICIES, MAX_SIGNERS, MAX_ATTESTATIONS, MAX_REMEDIES = 3, 8, 4, 3
 MORE = "and {} more images are not admitted"
 MORE_BYTES = len(MORE) + 8
@@ -76,9 +85,16 @@ def pin_warnings(unresolved: Iterable[tuple[str, CountersignError]]) -> tuple[st
     return _warnings((reference, f"not pinned: {error.code}: {error.detail}") for reference, error in unresolved)
 
 
-def pin_annotations(pinned: Iterable[str], unresolved: Iterable[CountersignError]) -> dict[str, str]:
-    """The durable record of pinning: the references as they run, and why others stayed as they are."""
-    values = {"pinned": _listed(pinned), "pin-reason": _listed(error.code for error in unresolved)}
+def pin_annotations(
+    pinned: Iterable[str], unresolved: Iterable[CountersignError], stale: Iterable[str]
+) -> dict[str, str]:
+    """The durable record of pinning: the references as they run, why others stayed as they are, and which digests were
+    written from memory."""
+    values = {
+        "pinned": _listed(pinned),
+        "pin-reason": _listed(error.code for error in unresolved),
+        "stale": _listed(f"{Stale.TAG}: {plain.own(said, MAX_STALE_CHARS)}" for said in stale),
+    }
     return {key: value for key, value in values.items() if value}
 
 
@@ -110,7 +126,7 @@ def _bounded(texts: Iterable[str]) -> tuple[str, ...]:
 
 
 def audit_annotations(review: ReviewDecision) -> dict[str, str]:
-    """The durable record: decision, policy, digests, reason and policy-revision, those that have a value."""
+    """The durable record: decision, policy, digests, reason, policy-revision and stale, those that have a value."""
     told = _refused(review) or sorted(review.images, key=lambda image: image.result is not Result.WARNED)
     values = {
         "decision": _decision(review),
@@ -118,6 +134,7 @@ def audit_annotations(review: ReviewDecision) -> dict[str, str]:
         "digests": _listed(str(image.digest) for image in review.images if image.digest is not None),
         "reason": _listed(str(image.code or image.result) for image in told),
         "policy-revision": _listed([review.revision]),
+        "stale": _listed(said for image in review.images for said in _stale(image)),
     }
     return {key: value for key, value in values.items() if value}
 
@@ -129,8 +146,14 @@ def retry_after(review: ReviewDecision) -> int | None:
     return max(found) if found and len(found) == len(seconds) else None
 
 
+def _stale(image: ImageDecision) -> Iterable[str]:
+    return (f"{kind}: {plain.own(said, MAX_STALE_CHARS)}" for kind, said in image.stale.items())
+
+
 def _refused(review: ReviewDecision) -> list[ImageDecision]:
     """Worst first, as the status is chosen."""
+    if review.allowed:
+        return []
     return sorted((image for image in review.images if image.result in REFUSED), key=_severity)
 
 
@@ -301,7 +324,10 @@ def _decision(review: ReviewDecision) -> str:
 
 def _listed(values: Iterable[str]) -> str:
     """Each value once, in its order, with commas; where it grows too long, how many are missing."""
-    distinct = list(dict.fromkeys(plain.to_ascii(value) for value in values if value))
+    distinct = list(dict.fromkeys([plain.to_ascii(value) for value in values if value]))
+    listed = ",".join(distinct)
+    if len(listed.encode()) <= MAX_ANNOTATION_BYTES:
+        return listed
     kept: list[str] = []
     for index, value in enumerate(distinct):
         if len(",".join((*kept, value)).encode()) > MAX_ANNOTATION_BYTES:

@@ -14,18 +14,14 @@ from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from webhook.errors import CountersignError, OperatorError, quote
-from webhook.kube import extractors, workload
+from webhook.kube import extractors, pods, workload
 from webhook.kube.client import Kube, KubeError, Object
 from webhook.kube.workload import Image
 
-# Excluded by every installation of the chart: the webhook is never asked about them
-UNSEEN = ("kube-system", "kube-node-lease", "kube-public")
 OBJECTS_MAX = 200_000  # of one kind
 IMAGES_MAX = 500  # of one object
 
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 401, 403, 404
-
-_ENDED = frozenset({"Succeeded", "Failed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +123,7 @@ async def _list(kube: Kube, resource: _Resource, namespaces: Collection[str]) ->
                 if count > OBJECTS_MAX:
                     raise OperatorError(f"more than {OBJECTS_MAX} {resource.name}: name some namespaces by --namespace")
                 for obj in objects:
-                    if namespaces or _text(obj, "namespace") not in UNSEEN:
+                    if namespaces or _text(obj, "namespace") not in pods.UNSEEN:
                         yield _see(resource, obj)
         except KubeError as error:
             raise OperatorError(f"the Kubernetes API: {error.detail}{_hint(error)}") from error
@@ -199,8 +195,7 @@ def _text(obj: Object, name: str) -> str:
 def _runs(resource: _Resource, obj: Object, *, owned: bool) -> bool:
     status = obj.get("status") or {}
     if resource is _PODS:
-        annotations = (obj.get("metadata") or {}).get("annotations") or {}
-        return status.get("phase") not in _ENDED and workload.MIRROR_ANNOTATION not in annotations
+        return pods.runs(obj)
     if resource.name == "replicasets" and owned and (obj.get("spec") or {}).get("replicas") == 0:
         return False  # an earlier revision, also of a Rollout, which is not looked at itself
     # A Job that has run, as its controller says: batch/v1, JobStatus.conditions

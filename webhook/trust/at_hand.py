@@ -6,7 +6,8 @@ places. What is missing is missing for a reason that can be told, and denies as 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from webhook.errors import Code, InconclusiveError
@@ -21,14 +22,32 @@ KeyPlace = KMSKey | StoredKey
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What is at hand now, and why the rest is not: trust roots by the `key` of their source, all else by its place."""
+    """What is at hand now, and why the rest is not: trust roots by the `key` of their source, all else by its place.
+
+    `stale_keys` says of keys at hand since when nobody vouches for them any more, and why. `fingerprint` is a SHA-256
+    of all that is at hand: whatever was verified under another one is to be verified again.
+    """
 
     roots: Mapping[str, TrustRoot] = field(default_factory=dict)
     problems: Mapping[str, str] = field(default_factory=dict)
     keys: Mapping[KeyPlace, PublicKey] = field(default_factory=dict)
     key_problems: Mapping[KeyPlace, str] = field(default_factory=dict)
+    stale_keys: Mapping[KeyPlace, str] = field(default_factory=dict)
     stores: Mapping[StoredCertificates, tuple[bytes, ...]] = field(default_factory=dict)
     store_problems: Mapping[StoredCertificates, str] = field(default_factory=dict)
+    fingerprint: bytes = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        digest = hashlib.sha256()
+        for part in sorted(self._parts()):
+            digest.update(hashlib.sha256(part.encode()).digest())
+        object.__setattr__(self, "fingerprint", digest.digest())
+
+    def _parts(self) -> Iterator[str]:
+        yield from (f"root {key} {root.fingerprint}" for key, root in self.roots.items())
+        yield from (f"key {place!r} {key.fingerprint} {key.schemes}" for place, key in self.keys.items())
+        for store, certificates in self.stores.items():
+            yield f"store {store!r} {[hashlib.sha256(der).hexdigest() for der in certificates]}"
 
     def root_of(self, source: RootSource) -> TrustRoot:
         """Raises: InconclusiveError, `trust_unavailable`."""
@@ -65,6 +84,7 @@ class Trust:
             problems={**self.problems, **other.problems},
             keys={**self.keys, **other.keys},
             key_problems={**self.key_problems, **other.key_problems},
+            stale_keys={**self.stale_keys, **other.stale_keys},
             stores={**self.stores, **other.stores},
             store_problems={**self.store_problems, **other.store_problems},
         )

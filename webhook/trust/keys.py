@@ -48,6 +48,13 @@ class State:
     until: float = 0.0
     problem: str = ""
 
+    @property
+    def stale(self) -> str:
+        """Since when nobody vouched for the key at hand, and why; empty where somebody just did, or there is none."""
+        if self.at is None or not self.problem:
+            return ""
+        return f"fetched at {self.at.isoformat(timespec='seconds')}; {self.problem}"
+
     def describe(self, now: datetime) -> str:
         """All of it, for a person who asks at `now`."""
         if self.fetched is None or self.at is None:
@@ -200,7 +207,8 @@ class KeySource:
         keys: dict[KeyPlace, PublicKey] = {
             state.place: state.fetched.key for state in states if state.fetched is not None
         }
-        self._current = Trust(keys=keys, key_problems=problems)
+        stale: dict[KeyPlace, str] = {state.place: state.stale for state in states if state.stale}
+        self._current = Trust(keys=keys, key_problems=problems, stale_keys=stale)
         self._holds_until = min((state.until for state in states if state.fetched is not None), default=float("inf"))
 
 

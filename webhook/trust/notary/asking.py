@@ -29,5 +29,5 @@ class Asking:
             case SignerInquiry():
                 started = time.perf_counter()
                 status = await self._signer(inquiry)
-                self._observe("signer", status.standing, time.perf_counter() - started)
+                self._observe("signer", "stale" if status.stale else status.standing, time.perf_counter() - started)
                 return status

@@ -46,7 +46,11 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """`detail` says it to a person: what is revoked, or why it is not known; empty where all is good."""
+    """`detail` says it to a person: what is revoked, or why it is not known; empty where all is good.
+
+    `stale` says since when an answer stands in for one that could not be had now, and why; empty where it is fresh.
+    """
 
     standing: Standing
     detail: str = ""
+    stale: str = ""
