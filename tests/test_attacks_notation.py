@@ -43,7 +43,7 @@ Answer = Callable[[Inquiry], Awaitable[Status]]
 @pytest.fixture
 async def cluster() -> AsyncIterator[Cluster]:
     async with opened() as found:
-        found.verifier.revocation = nothing_revoked
+        found.verifier.means.revocation = nothing_revoked
         yield found
 
 
@@ -135,7 +135,7 @@ async def test_a_responder_that_hangs_does_not_hide_another_signer(cluster: Clus
     attach(cluster, image, aws_like.sign(LEAF, image=image), created="2026-11-21T09:00:00Z")
     attach(cluster, image, AWS.sign(image=image), created="2026-11-21T08:00:00Z")
     cluster.policy(**BOTH)
-    cluster.verifier.revocation = answering({ChainInquiry: never, SignerInquiry: nothing_revoked})
+    cluster.verifier.means.revocation = answering({ChainInquiry: never, SignerInquiry: nothing_revoked})
     assert told(await cluster.verify(f"@{image.digest}", seconds=5)) == VERIFIED
 
 
@@ -144,7 +144,7 @@ async def test_a_responder_that_hangs_does_not_hide_a_cosign_signature(cluster: 
     attach(cluster, image, AWS.sign(image=image))
     cluster.sign(str(image.digest), RELEASE)
     cluster.policy(**ECR)
-    cluster.verifier.revocation = never
+    cluster.verifier.means.revocation = never
     assert told(await cluster.verify(f"@{image.digest}", seconds=5)) == VERIFIED
 
 
@@ -158,7 +158,7 @@ async def test_an_answer_that_never_comes_does_not_hide_the_signer_s_next_signat
         assert isinstance(inquiry, SignerInquiry)
         return GOOD if inquiry.job_arn == job(3).job_arn else await never(inquiry)
 
-    cluster.verifier.revocation = ask
+    cluster.verifier.means.revocation = ask
     assert told(await cluster.verify(f"@{image.digest}", seconds=5)) == VERIFIED
 
 
@@ -175,7 +175,7 @@ async def test_an_image_that_was_signed_often_has_few_calls_made(cluster: Cluste
         await never(inquiry)
         return GOOD
 
-    cluster.verifier.revocation = slowly
+    cluster.verifier.means.revocation = slowly
     assert (await cluster.verify(f"@{image.digest}", seconds=3)).result is Result.ERROR
     assert len(asked) == settling.AT_ONCE
 
@@ -193,7 +193,7 @@ async def test_one_question_is_asked_once(cluster: Cluster) -> None:
         asked.append(inquiry)
         return Status(Standing.UNKNOWN, "throttled")
 
-    cluster.verifier.revocation = unknown
+    cluster.verifier.means.revocation = unknown
     assert told(await cluster.verify(f"@{image.digest}")) == (Result.ERROR, Code.REVOCATION_UNKNOWN)
     assert len(asked) == 1
 
@@ -232,7 +232,7 @@ async def test_whatever_goes_wrong_with_asking_is_no_good_answer(
     cluster.policy(**{**ECR, "rules": [anywhere]})
     if on_unavailable == "known":
         assert told(await cluster.verify(f"@{image.digest}")) == VERIFIED
-    cluster.verifier.revocation = answer
+    cluster.verifier.means.revocation = answer
     assert told(await cluster.verify(f"@{image.digest}")) == (Result.ERROR, Code.REVOCATION_UNKNOWN)
 
 
@@ -242,7 +242,7 @@ async def test_whatever_goes_wrong_with_asking_hides_nobody_else(cluster: Cluste
     attach(cluster, image, aws_like.sign(LEAF, image=image), created="2026-11-21T09:00:00Z")
     attach(cluster, image, AWS.sign(image=image), created="2026-11-21T08:00:00Z")
     cluster.policy(**BOTH)
-    cluster.verifier.revocation = answering({ChainInquiry: answer, SignerInquiry: nothing_revoked})
+    cluster.verifier.means.revocation = answering({ChainInquiry: answer, SignerInquiry: nothing_revoked})
     assert told(await cluster.verify(f"@{image.digest}")) == VERIFIED
 
 
@@ -254,7 +254,7 @@ async def test_a_deadline_while_asking(cluster: Cluster, revocation: str, result
     image = described(cluster, cluster.image())
     attach(cluster, image, AWS.sign(image=image))
     cluster.policy(**{**ECR, "signerProfiles": [profile(revocation=revocation)]})
-    cluster.verifier.revocation = never
+    cluster.verifier.means.revocation = never
     decision = await cluster.verify(f"@{image.digest}", seconds=1)
     assert decision.result is result
     assert [("nobody said in time" in text) for text in decision.warnings] == [True] * (revocation == "warn")
@@ -284,7 +284,7 @@ async def test_stores_of_one_name_in_two_policies_are_two_stores(cluster: Cluste
 
 async def test_a_worker_keeps_signers_of_one_name_apart(cluster: Cluster) -> None:
     pool = Workers(settings.Verification())
-    cluster.verifier.judge = pool.judge
+    cluster.verifier.means.judge = pool.judge
     image = described(cluster, cluster.image())
     cluster.policy("one", **{**ACME, "trustStores": [store("acme", OTHER_ROOT)]})
     cluster.policy("two", **ACME)
@@ -369,7 +369,7 @@ async def test_what_one_level_lets_pass_counts_for_no_other(cluster: Cluster, le
 async def test_nobody_is_asked_about_a_stranger_s_chain(cluster: Cluster) -> None:
     image = described(cluster, cluster.image())
     cluster.policy(trustStores=[store("acme", ROOT)], certificates=[certificate(level="audit")])
-    cluster.verifier.revocation = broken
+    cluster.verifier.means.revocation = broken
     attach(cluster, image, aws_like.sign(OTHER_LEAF, image=image))
     decision = await cluster.verify(f"@{image.digest}")
     assert told(decision) == VERIFIED

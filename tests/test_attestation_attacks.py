@@ -415,4 +415,4 @@ async def test_who_has_no_time_left_leaves_no_work_behind(cluster: Cluster, monk
     late = await asyncio.gather(*(cluster.verify(f"@{digest}", seconds=0.5) for _ in range(8)))
     assert {told(each) for each in late} == {(Result.ERROR, Code.DEADLINE_EXCEEDED)}
     assert len(asked) == 1
-    assert cluster.verifier.collector.payloads.has(PAYLOADS_MAX_BYTES)
+    assert cluster.verifier.means.collector.payloads.has(PAYLOADS_MAX_BYTES)

@@ -341,6 +341,7 @@ async def stand(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stand
         configured = Settings(
             network=settings.Network(read_timeout=0.3),
             registry=settings.Registry(hosts=tuple(entries), backoff=0.0),
+            cache=settings.NOTHING_KEPT,
         )
         webhook = await stack.enter_async_context(serving(folder, configured, key=RELEASE.public_pem))
         good = registries.pop("good")

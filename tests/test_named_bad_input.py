@@ -127,7 +127,7 @@ async def test_whatever_a_judge_raises_denies() -> None:
         bundle()(cluster, image)
         row = Row(Code.MALFORMED, bundle())
         assert told(await judged(cluster, row, image)) == (Result.VERIFIED, None)
-        cluster.verifier.judge = fail
+        cluster.verifier.means.judge = fail
         failed = await judged(cluster, row, image)
     assert (*told(failed), decide.image_status(failed)) == (Result.ERROR, Code.INTERNAL_ERROR, 503)
 

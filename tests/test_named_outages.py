@@ -17,19 +17,20 @@ import yaml
 from tests.bad_input import aws as by_aws
 from tests.bad_input import envelopes, revocation
 from tests.bad_input.aws import OURS, failing, hanging, losing_credentials, revoking, signed, signed_and
-from tests.bad_input.world import World, surrounded
+from tests.bad_input.world import SOON, World, surrounded
 from tests.doubles import aws
 from tests.doubles.registry import HostileRegistry
 from tests.doubles.verifying import NOW, TRUST, opened, told
 from tests.policy.notary_documents import aws_pem
 from tests.private_sigstore.images import Attach, Fields
 from webhook import settings
-from webhook.aws.breaker import FAILURES
+from webhook.aws import signer
+from webhook.breaker import FAILURES
 from webhook.demo import signing
 from webhook.demo.registry import Incoming, Outgoing
 from webhook.errors import Code
 from webhook.policy import decide, document
-from webhook.policy.decision import ImageDecision, Result
+from webhook.policy.decision import ImageDecision, Result, Stale
 from webhook.policy.syntax.mistakes import PolicyErrors
 from webhook.settings import NoMatch
 from webhook.trust import kms, material
@@ -123,6 +124,43 @@ async def test_what_aws_says_is_enforced_only_told_or_not_asked_for(then: Callab
                 case "off":
                     assert (*told(found), found.warnings) == (VERIFIED, None, ())
             assert len(world.signer.requests) == (wanted != "off" and then is not losing_credentials)
+
+
+EACH_REVIEW_ASKS = replace(SOON, signer_lifetime=0.0)
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "stands_in"),
+    [
+        pytest.param(500, "InternalServiceErrorException", True, id="failing"),
+        pytest.param(429, "TooManyRequestsException", True, id="throttled"),
+        pytest.param(403, "AccessDeniedException", False, id="denied"),
+    ],
+)
+async def test_while_aws_signer_is_away_what_it_said_stands_in_and_is_told(
+    status: int, error: str, stands_in: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signer, "PATIENCE", 30.0)  # this machine may be slow
+    async with surrounded(EACH_REVIEW_ASKS) as world:
+        speak(world, by_aws.PROFILE)
+        before = await review(world, signed(), "before")
+        assert (told(before), before.stale) == ((VERIFIED, None), {})
+        world.signer.failing = aws.refusal(status, error)
+        found = await world.verify(":before")
+        assert told(found) == ((VERIFIED, None) if stands_in else (ERROR, Code.REVOCATION_UNKNOWN))
+        assert list(found.stale) == ([Stale.REVOCATION] if stands_in else [])
+        never_seen = await review(world, signed(), "never-seen")
+        assert told(never_seen) == (ERROR, Code.REVOCATION_UNKNOWN)
+
+
+async def test_what_was_revoked_stays_denied_while_aws_signer_is_away() -> None:
+    async with surrounded(EACH_REVIEW_ASKS) as world:
+        speak(world, by_aws.PROFILE)
+        assert told(await review(world, signed(), "before")) == (VERIFIED, None)
+        world.signer.revoked.add(world.signer.questions[-1]["jobArn"][0])
+        assert told(await world.verify(":before")) == (DENIED, Code.REVOKED)
+        world.signer.failing = aws.refusal(500, "InternalServiceErrorException")
+        assert told(await world.verify(":before")) == (DENIED, Code.REVOKED)
 
 
 async def test_a_hundred_pods_of_one_image_make_one_call() -> None:

@@ -78,7 +78,7 @@ async def site(api_server: Server) -> AsyncIterator[Site]:
     workers = Workers(settings.Verification())
     async with stored.opened(api_server, namespace) as world, verifying.opened(NoMatch.ALLOW) as cluster:
         cluster.verifier.trust = lambda: TRUST | world.source.current
-        cluster.verifier.judge = workers.judge
+        cluster.verifier.means.judge = workers.judge
         try:
             yield Site(cluster, world)
         finally:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import operator
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +25,7 @@ from webhook.audit.trail import Trail
 from webhook.aws.calls import AWSError
 from webhook.evidence.collect import Collector
 from webhook.evidence.model import Evidence, Signer, SignerKind
+from webhook.oci import courtesy
 from webhook.outside import Observers, Outside, join
 from webhook.policy.model import PolicySet
 from webhook.policy.source import DirectorySource
@@ -72,10 +75,12 @@ class Parts:
     outside: Outside
     installation: Installation | None
     sns: SNSSink | None
+    verifier: Verifier
     collector: Collector
     workers: Workers
     certificate: ServingCertificate
     trail: Trail
+    lagged: Callable[[float], None]
     life: Life
     admission: ASGIApp
     operations: ASGIApp
@@ -99,9 +104,10 @@ class _Material:
     keys: KeySource
     installed: Installation | None
 
-    def at_hand(self) -> Trust:
-        found = self.roots.current | self.keys.current
-        return found | self.installed.objects.current if self.installed else found
+    def parts(self) -> tuple[Trust, ...]:
+        """What each source has at hand now: another value where anything of it changed."""
+        objects = (self.installed.objects.current,) if self.installed else ()
+        return (self.roots.current, self.keys.current, *objects)
 
     def look_for(self, policies: PolicySet) -> None:
         """What `policies` name was looked for, before they are in force."""
@@ -112,6 +118,20 @@ class _Material:
             self.installed.look_for(signers)
 
 
+class _AtHand:
+    """All that is at hand, joined anew only where something changed: most reviews find what the last one found."""
+
+    def __init__(self, material: _Material) -> None:
+        self._material, self._joined = material, Trust()
+        self._parts: tuple[Trust, ...] = ()
+
+    def __call__(self) -> Trust:
+        parts = self._material.parts()
+        if len(parts) != len(self._parts) or any(new is not old for new, old in zip(parts, self._parts, strict=True)):
+            self._parts, self._joined = parts, functools.reduce(operator.or_, parts)
+        return self._joined
+
+
 def build(configured: Settings, *, kube: Kube | None = None, audit_descriptor: int = STDOUT) -> Parts:
     """The parts that `configured` describes, those of a cluster among them where `kube` is its API.
 
@@ -119,7 +139,12 @@ def build(configured: Settings, *, kube: Kube | None = None, audit_descriptor: i
     """
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each
     metrics = Metrics(hosts=_labels(configured), version=version.installed())
-    outside = join(configured, Observers(metrics.registry_request, metrics.revocation, metrics.key_refresh))
+    outside = join(
+        configured,
+        Observers(
+            metrics.registry_request, metrics.revocation, metrics.key_refresh, metrics.courtesy, metrics.shared_cache
+        ),
+    )
     collector = Collector(registry=outside.registry, limits=configured.evidence, observe=metrics.stage)
     workers = Workers(configured.verification)
     certificate = ServingCertificate(configured.server, now=datetime.now(UTC))
@@ -136,17 +161,20 @@ def build(configured: Settings, *, kube: Kube | None = None, audit_descriptor: i
         certificate_expiry=lambda: certificate.not_after.timestamp(),
         trust=lambda: roots.states,
         keys=lambda: outside.keys.states,
+        shunned=outside.registry.shunned,
     )
     life = Life(
         problems=lambda: _problems(source, certificate, installed),
-        notes=lambda: _notes(source, certificate, material),
+        notes=lambda: {**_notes(source, certificate, material), **_notes_outside(outside)},
     )
     callers = Callers(configured.server)
+    verifier = _verifier(configured, outside, collector, workers, material, metrics)
+    metrics.watch_memory(lambda: verifier.memory.bytes)
     entrances = entries.entrances(
         configured,
         caller=callers.word,
         policies=lambda: source.current,
-        verifier=_verifier(configured, outside, collector, workers, material, metrics),
+        verifier=verifier,
         trail=trail,
         metrics=metrics,
         life=life,
@@ -154,6 +182,13 @@ def build(configured: Settings, *, kube: Kube | None = None, audit_descriptor: i
     )
     works: list[Work] = [*fed.works, certificate.watch, roots.watch, outside.keys.watch]
     works += [sns.run] if sns else []
+    if installed is not None:
+        works += installed.warm_start(
+            verifier,
+            policies=lambda: source.current,
+            ready=lambda: not life.problems(),
+            stopping=lambda: life.draining,
+        )
     works.append(_Warming(source, workers, outside, configured.policy.reload_interval).run)
     return Parts(
         settings=configured,
@@ -162,10 +197,12 @@ def build(configured: Settings, *, kube: Kube | None = None, audit_descriptor: i
         outside=outside,
         installation=installed,
         sns=sns,
+        verifier=verifier,
         collector=collector,
         workers=workers,
         certificate=certificate,
         trail=trail,
+        lagged=metrics.lagged,
         life=life,
         admission=web.Admission(entrances, callers),
         operations=web.operations(life=life, metrics=metrics),
@@ -199,12 +236,14 @@ def _verifier(
         collector=collector,
         policy=configured.policy,
         observe=metrics.stage,
-        trust=material.at_hand,
+        trust=_AtHand(material),
         judge=workers.judge if configured.verification.workers else None,
         revocation=outside.asking.standing,
         keep=Evidence.emptied,
         crosscheck=configured.verification.crosscheck,
         crosschecked=metrics.crosschecked,
+        cache=configured.cache,
+        found=metrics.found,
     )
 
 
@@ -274,6 +313,11 @@ def _problems(source: Source, certificate: ServingCertificate, installed: Instal
     if certificate.not_after <= now:
         problems["certificate"] = f"expired at {certificate.not_after.isoformat()}"
     return {**problems, **(installed.problems(now) if installed else {})}
+
+
+def _notes_outside(outside: Outside) -> Mapping[str, str]:
+    shared = {"shared-cache": outside.shared.state} if outside.shared else {}
+    return {**shared, **courtesy.notes(outside.registry.shunned())}
 
 
 def _notes(source: Source, certificate: ServingCertificate, material: _Material) -> Mapping[str, str]:

@@ -24,6 +24,7 @@ from webhook.settings import (
     KIB,
     MIB,
     Admission,
+    Cache,
     Cluster,
     Crosscheck,
     Early,
@@ -39,6 +40,7 @@ from webhook.settings import (
     Server,
     Settings,
     Trust,
+    Valkey,
     Verification,
 )
 
@@ -75,6 +77,9 @@ def read(variables: Mapping[str, str], flags: Mapping[str, str] = NO_FLAGS) -> S
     server = Server(**sections.get("server", {}))
     if (server.certificate_file is None) != (server.key_file is None):
         raise OperatorError("COUNTERSIGN_CERTIFICATE and COUNTERSIGN_KEY: both or neither expected")
+    valkey = Valkey(**sections.get("valkey", {}))
+    if valkey.url and valkey.key_file is None:
+        raise OperatorError("COUNTERSIGN_VALKEY: COUNTERSIGN_VALKEY_KEY_FILE expected with it")
     cluster = Cluster(**sections.get("cluster", {}))
     if cluster.ca_secret and server.certificate_file:
         raise OperatorError("COUNTERSIGN_CA_SECRET and COUNTERSIGN_CERTIFICATE: one of them expected, not both")
@@ -84,6 +89,8 @@ def read(variables: Mapping[str, str], flags: Mapping[str, str] = NO_FLAGS) -> S
     return Settings(
         network=Network(**sections.get("network", {})),
         registry=Registry(**sections.get("registry", {})),
+        cache=Cache(**sections.get("cache", {})),
+        valkey=valkey,
         policy=Policy(**sections.get("policy", {})),
         trust=Trust(**sections.get("trust", {})),
         aws=AWS(**sections.get("aws", {})),
@@ -173,6 +180,15 @@ def _integer(low: int, high: int) -> Callable[[str], int]:
     return convert
 
 
+def _number(low: float, high: float) -> Callable[[str], float]:
+    def convert(text: str) -> float:
+        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) or not low <= float(text) <= high:
+            _expect(f"a number from {low:g} to {high:g}")
+        return float(text)
+
+    return convert
+
+
 def _seconds(low: float, high: float) -> Callable[[str], float]:
     def convert(text: str) -> float:
         try:
@@ -220,6 +236,14 @@ def _networks(text: str) -> tuple[str, ...]:
     except ValueError:
         _expect("networks such as 10.0.0.0/16")
     return networks
+
+
+def _valkey(text: str) -> str:
+    if not re.fullmatch(
+        r"valkeys?://([A-Za-z0-9._-]+@)?(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?(/[0-9]{1,3})?", text
+    ):
+        _expect("`valkeys://[user@]host[:port][/database]`, without a password,")
+    return text
 
 
 def _region(text: str) -> str:
@@ -325,11 +349,22 @@ _VARIABLES: Mapping[str, tuple[str, str, _Convert]] = {
     "COUNTERSIGN_KMS_ENDPOINTS": ("aws", "kms_endpoints", _authorities("KMS endpoints", 443)),
     "COUNTERSIGN_SIGNER_REGION": ("aws", "signer_region", _region),
     "COUNTERSIGN_SIGNER_CACHE": ("aws", "signer_lifetime", _seconds(0, 3600)),
+    "COUNTERSIGN_SIGNER_STALE": ("aws", "signer_stale", _seconds(0, 24 * 3600)),
+    "COUNTERSIGN_KMS_STALE": ("aws", "kms_stale", _seconds(600, 24 * 3600)),
     "COUNTERSIGN_PUBLIC_ECR_LOGIN": ("aws", "public_registry", _boolean),
     "COUNTERSIGN_SNS_TOPIC": ("aws", "sns_topic", _topic),
     "COUNTERSIGN_REGISTRIES": ("registry", "hosts", lambda text: load_registries(Path(text))),
     "COUNTERSIGN_REGISTRIES_ALLOWED": ("registry", "allowed", _authorities("registries", 443)),
     "COUNTERSIGN_DOCKER_CONFIG": ("registry", "docker_config", Path),
+    "COUNTERSIGN_CACHE_LIFETIME": ("cache", "findings_lifetime", _seconds(0, 3600)),
+    "COUNTERSIGN_CACHE_BYTES": ("cache", "findings_max_bytes", _integer(64 * KIB, 1024 * MIB)),
+    "COUNTERSIGN_PRESENCE_STALE": ("cache", "presence_stale", _seconds(0, 7 * 24 * 3600)),
+    "COUNTERSIGN_TAG_CACHE": ("cache", "tag_lifetime", _seconds(0, 3600)),
+    "COUNTERSIGN_VALKEY": ("valkey", "url", _valkey),
+    "COUNTERSIGN_VALKEY_PASSWORD_FILE": ("valkey", "password_file", Path),
+    "COUNTERSIGN_VALKEY_CA_FILE": ("valkey", "ca_file", Path),
+    "COUNTERSIGN_VALKEY_KEY_FILE": ("valkey", "key_file", Path),
+    "COUNTERSIGN_VALKEY_TIMEOUT": ("valkey", "timeout", _seconds(0.001, 1)),
     "COUNTERSIGN_CA_FILE": ("network", "ca_file", Path),
     "COUNTERSIGN_HTTPS_PROXY": ("network", "https_proxy", str),
     "COUNTERSIGN_HTTP_PROXY": ("network", "http_proxy", str),
@@ -353,6 +388,7 @@ _VARIABLES: Mapping[str, tuple[str, str, _Convert]] = {
     "COUNTERSIGN_TRUST_SECRETS": ("cluster", "trust_secrets", _names),
     "COUNTERSIGN_PULL_SECRETS": ("cluster", "pull_secrets", _word(PullSecrets)),
     "COUNTERSIGN_PULL_SECRET_NAMESPACES": ("cluster", "pull_secret_namespaces", _names),
+    "COUNTERSIGN_WARM_START": ("cluster", "warm_start", _number(0, 100)),
     "COUNTERSIGN_EVENTS": ("cluster", "events", _word(EventsIn)),
     "COUNTERSIGN_PIN": ("pin", "enabled", _boolean),
     "COUNTERSIGN_PIN_EXCLUDE_NAMESPACES": ("pin", "exclude_namespaces", _names),

@@ -123,6 +123,37 @@ class Verification:
 
 
 @dataclass(frozen=True, slots=True)
+class Cache:
+    """How long what was learned may be used again, and how much of it one process holds."""
+
+    findings_lifetime: float = 300.0  # of what satisfied a review, until its registry is asked again; 0: never kept
+    findings_max_bytes: int = 8 * MIB  # some ten thousand images
+    presence_stale: float = 24 * 3600.0  # for which it stands in while its registry does not answer
+    outcomes_lifetime: float = 3600.0  # of one piece of evidence that was verified
+    outcomes_max_bytes: int = 2 * MIB
+    documents_max_bytes: int = 4 * MIB  # of what is fetched by digest
+    tag_lifetime: float = 30.0  # of the digest behind a tag
+    tags_max: int = 10_000
+    search_seconds: float = 30.0  # for which evidence is looked for, whether or not a review still waits for it
+
+
+NOTHING_KEPT = Cache(
+    findings_lifetime=0.0, presence_stale=0.0, outcomes_lifetime=0.0, documents_max_bytes=0, tag_lifetime=0.0
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Valkey:
+    """A cache that replicas share. What comes out of it is believed no more than what a registry says."""
+
+    url: str = ""  # `valkey://[user@]host[:port][/database]`, `valkeys://` with TLS; empty: there is none
+    password_file: Path | None = None
+    ca_file: Path | None = None  # besides the system's authorities
+    key_file: Path | None = None  # of all replicas, and not of the cache: what it holds is sealed with it
+    timeout: float = 0.05  # of one command: whoever takes longer is slower than a registry
+
+
+@dataclass(frozen=True, slots=True)
 class AWS:
     """How AWS is asked. Identity, region, endpoints of services and FIPS are for the SDK's own variables."""
 
@@ -131,6 +162,7 @@ class AWS:
     kms_stale: float = 3600.0  # for which the last good key stays while KMS does not answer
     signer_region: str = ""  # where revocation is asked for; empty: in the region of each signature's profile
     signer_lifetime: float = 300.0  # of an answer that nothing is revoked; 0: it is asked for each review
+    signer_stale: float = 3600.0  # for which that answer stands in while AWS Signer does not answer
     public_registry: bool = False  # whether public.ecr.aws is asked with credentials; anonymously otherwise
     connect_timeout: float = 1.0
     read_timeout: float = 2.0
@@ -205,6 +237,7 @@ class Cluster:
     pull_secrets: PullSecrets = PullSecrets.NONE
     pull_secret_namespaces: tuple[str, ...] = ()
     events: EventsIn = EventsIn.OBJECT_NAMESPACE
+    warm_start: float = 2.0  # images of running pods that are verified again per second after a start; 0: none
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +271,8 @@ class Settings:
     network: Network = field(default_factory=Network)
     registry: Registry = field(default_factory=Registry)
     evidence: Evidence = field(default_factory=Evidence)
+    cache: Cache = field(default_factory=Cache)
+    valkey: Valkey = field(default_factory=Valkey)
     verification: Verification = field(default_factory=Verification)
     policy: Policy = field(default_factory=Policy)
     trust: Trust = field(default_factory=Trust)

@@ -1,49 +1,58 @@
 """One image, from its text to a decision. The table of contents of the project.
 
     parse the reference, select what each policy demands of it      begin: no network
+      and decide by what was found before, where that suffices
     resolve its tag, once, and select again by digest               finish
-    collect evidence, hold each piece against each signer,          until every demand is met, or nothing is left to ask
+    look for evidence, and hold each piece against each signer,     until every demand is met, or nothing is left to ask
       ask whether anything was revoked meanwhile
-    decide
+    decide, by older findings where nobody answered
 
 `finish` always answers: what could not be examined is an outcome like any other, and the deadline is one of them.
-Nothing here judges: selecting and deciding is `policy`'s, verifying is `cosign`'s and `notation`'s.
+Nothing here judges: selecting and deciding is `policy`'s, verifying is `cosign`'s and `notation`'s, looking is
+`searching`'s, and what was found before is in `findings`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from webhook import judging, settings
+from webhook.cache import Cache, Loaded
 from webhook.errors import Code, CountersignError, InconclusiveError, MalformedError
 from webhook.evidence import places
 from webhook.evidence.collect import Collector
-from webhook.evidence.model import Asked, Evidence, Outcome, Place, Verdict, failed
-from webhook.evidence.settling import AskRevocation, Finds
-from webhook.evidence.unsettled import Unsettled
+from webhook.evidence.model import Asked, Evidence, Outcome, Verdict, failed
+from webhook.evidence.settling import AskRevocation, settle_again
+from webhook.findings import Demanded, Findings, Key, Memory, stands_in
 from webhook.judging import Judgement, Question
 from webhook.oci import reference
 from webhook.oci.authn import PrivateCredentials
 from webhook.oci.reference import Digest, Reference
 from webhook.oci.registry import Lent, Registry
-from webhook.policy import decide, select
+from webhook.policy import decide, select, stale
 from webhook.policy.decide import ImageDecision
-from webhook.policy.decision import Weighed
-from webhook.policy.model import OnUnavailable, PolicySet
+from webhook.policy.decision import Blocked, PolicyDecision, Result, Weighed
+from webhook.policy.model import Mode, OnUnavailable, PolicySet
 from webhook.policy.select import Selection
+from webhook.searching import Judge, Judgements, Means, Search, Searches
 from webhook.settings import Crosscheck
 from webhook.trust.at_hand import Trust
 from webhook.trust.notary.inquiry import Inquiry, Standing, Status
 
+ANSWER_SECONDS = 5.0  # for which answers about what was found before are waited for, at most
+LAST_SECONDS = 0.1  # the same where the deadline is over, within the margin that every review has
+DEMANDS_MAX = 10_000
+
 log = logging.getLogger(__name__)
 Paths = tuple[tuple[str, str], ...]
 _Known = tuple[str, Digest | None, Lent]  # repository, digest, the credentials besides everybody's
-Judge = Callable[[Evidence, Question], Awaitable[Judgement]]
+_Tag = tuple[str, str, Hashable]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +72,17 @@ class Pending:
     credentials: PrivateCredentials | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Resolved:
+    digest: Digest
+    at: datetime
+
+
 class Verifier:
-    """`keep` says what outcomes hold of evidence once it was judged, which is for as long as the review lasts."""
+    """`keep` says what outcomes hold of evidence once it was judged; `cache` how long what was found is of use.
+
+    `found` is told by what each image was decided: `remembered`, `joined`, `searched` or `stale`.
+    """
 
     def __init__(
         self,
@@ -79,13 +97,26 @@ class Verifier:
         keep: Callable[[Evidence], Evidence] = lambda evidence: evidence,
         crosscheck: Crosscheck = Crosscheck.OFF,
         crosschecked: Callable[[str], None] = lambda result: None,
+        cache: settings.Cache = settings.NOTHING_KEPT,
+        found: Callable[[str], None] = lambda result: None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.registry, self.collector, self.observe, self.trust = registry, collector, observe, trust
-        self.judge, self.keep = judge or _in_a_thread, keep
-        self.revocation = revocation or _nobody_knows
-        self.crosscheck, self.crosschecked = crosscheck, crosschecked
-        self.no_match = policy.no_match
-        self.known = Known(policy)
+        self.registry, self.observe, self.trust = registry, observe, trust
+        self.means = Means(
+            collector=collector,
+            judge=judge or _in_a_thread,
+            revocation=revocation or _nobody_knows,
+            keep=keep,
+            stage=observe,
+            crosschecked=crosschecked,
+            judgements=Judgements(cache, monotonic),
+        )
+        self.crosscheck, self.no_match, self.found = crosscheck, policy.no_match, found
+        self.known, self.memory = Known(policy), Memory(cache, monotonic)
+        self.searches = Searches(cache.search_seconds)
+        self._cache = cache
+        self._tags: Cache[_Tag, _Resolved] = Cache(max_entries=cache.tags_max, clock=monotonic)
+        self._demands: dict[Demanded, Demanded] = {}
 
     def begin(
         self,
@@ -104,10 +135,18 @@ class Verifier:
             return decide.unparsable_image(text, paths, error)
         selections = select.select(policies, reference=parsed, digest=parsed.digest, namespace=namespace, now=now)
         selections = _refusing(selections) or selections
+        settled = [one.decision for one in selections if one.decision is not None and not one.needs_digest]
+        if len(settled) == len(selections):
+            return decide.decide_image(
+                reference=parsed,
+                paths=paths,
+                digest=parsed.digest,
+                decisions=settled,
+                policies=policies,
+                no_match=self.no_match,
+            )
         pending = Pending(parsed, paths, namespace, policies, selections, self.trust(), now, credentials)
-        if any(selection.decision is None or selection.needs_digest for selection in pending.selections):
-            return pending
-        return Examination(self, pending).decide()
+        return Examination(self, pending).recall() or pending
 
     async def finish(self, pending: Pending, *, deadline: float) -> ImageDecision:
         """The decision on an image, before `deadline` in the event loop's time."""
@@ -122,17 +161,34 @@ class Verifier:
         except Exception:
             log.exception("examining %s failed", pending.reference.text)
             examination.fail(InconclusiveError(Code.INTERNAL_ERROR, "the examination failed; the log says why"))
-        return examination.decide()
+        stood_in = await examination.stand_in()
+        self.found("stale" if stood_in else examination.by)
+        return stood_in or examination.decide()
 
     async def resolve(self, pending: Pending) -> Digest:
-        """The digest behind the tag of an image now. Raises: RejectedError, InconclusiveError."""
-        wanted = pending.reference
-        assert wanted.tag is not None  # a reference without a digest has one
-        registry, started = self.registry_for(pending), time.perf_counter()
-        await registry.prepare(wanted.repository)
-        digest = await registry.resolve(wanted.repository, wanted.tag)
-        self.observe("resolve", time.perf_counter() - started)
-        return digest
+        """The digest behind the tag of an image, now or within `tag_lifetime`. Raises: RejectedError,
+        InconclusiveError."""
+        registry = self.registry_for(pending)
+        await registry.prepare(pending.reference.repository)
+        key = self._tag_of(pending, registry)
+        found = await self._tags.get_or_load(key, lambda: self._ask_tag(pending, registry))
+        return found.digest
+
+    def remembered_digest(self, pending: Pending) -> tuple[Digest, datetime] | None:
+        """The digest that was behind the tag at that time, which may be long ago.
+
+        It may be used only where it is written into the pod: nobody knows what the tag means now.
+        """
+        found = self._tags.get_stale(self._tag_of(pending, self.registry_for(pending)))
+        return (found.digest, found.at) if found is not None else None
+
+    def is_underway(self, pending: Pending) -> bool:
+        """Whether all that `finish` has to ask for this image is being asked for already."""
+        if pending.credentials is not None:
+            return False
+        if pending.reference.digest is None:
+            return self._tags.is_loading(self._tag_of(pending, self.registry))
+        return Examination(self, pending).search_key() in self.searches
 
     def registry_for(self, pending: Pending) -> Registry:
         """Registries as whoever runs this image may ask them."""
@@ -145,65 +201,177 @@ class Verifier:
         examination.fail(error)
         return examination.decide()
 
+    def demanded(self, selections: Iterable[Selection], pending: Pending) -> Demanded:
+        """All that outcomes depend on besides the evidence: the rules, whole, the material, what conditions see."""
+        rules = tuple((s.policy.name, s.policy.fingerprint, s.rule.label) for s in selections if s.rule is not None)
+        conditions = any(s.rule.attestations for s in selections if s.rule is not None)
+        key = rules, pending.trust.fingerprint, pending.reference.text if conditions else ""
+        if len(self._demands) >= DEMANDS_MAX:
+            self._demands.clear()
+        return self._demands.setdefault(key, key)  # one for all images of which the same is demanded
+
+    async def close(self) -> None:
+        """Nothing is looked for any more."""
+        await self.searches.close()
+        await self._tags.close()
+
+    def _tag_of(self, pending: Pending, registry: Registry) -> _Tag:
+        repository, tag = pending.reference.repository, pending.reference.tag
+        assert tag is not None  # a reference without a digest has one
+        return str(repository), tag, asker(pending, registry.lent(repository))
+
+    async def _ask_tag(self, pending: Pending, registry: Registry) -> Loaded[_Resolved]:
+        repository, tag = pending.reference.repository, pending.reference.tag
+        assert tag is not None
+        lent, started = registry.lent(repository), time.perf_counter()
+        try:
+            async with asyncio.timeout(self._cache.search_seconds):
+                digest = await registry.resolve(repository, tag)
+        except TimeoutError:
+            detail = f"its tag could not be resolved within {self._cache.search_seconds:g} s"
+            raise InconclusiveError(Code.DEADLINE_EXCEEDED, detail) from None
+        self.observe("resolve", time.perf_counter() - started)
+        if registry.lent(repository) != lent:  # it took credentials that whoever asks next may not have
+            return Loaded(_Resolved(digest, pending.now), 0.0)
+        return Loaded(_Resolved(digest, pending.now), self._cache.tag_lifetime, stale=self._cache.presence_stale)
+
+
+def asker(pending: Pending, lent: Lent) -> Hashable:
+    """Who may be told the same: everybody, who was lent the same in one namespace, or this review alone."""
+    own = pending.credentials
+    if own is None:
+        return None
+    return (pending.namespace, lent) if lent else id(own)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What there is to decide by."""
+
+    outcomes: Sequence[Outcome]
+    weighed: Sequence[Weighed] = ()
+    asked: Sequence[Asked] = ()
+
 
 class Examination:
-    """One image under examination: what is demanded of it, and what was found so far."""
+    """One image under examination: what is demanded of it, and what was found so far.
+
+    What is found comes from a search, which another review may have begun, or from what was found before.
+    """
 
     def __init__(self, verifier: Verifier, pending: Pending) -> None:
         self._verifier, self._pending = verifier, pending
         self._registry = verifier.registry_for(pending)
         self._selections = pending.selections
         self._digest = pending.reference.digest
-        self._blocked = select.blocked(pending.policies)
-        self._outcomes: list[Outcome] = []
-        self._weighed: list[Weighed] = []
-        self._asked: list[Asked] = []
+        self._search: Search | None = None
+        self._recalled: _Seen | None = None
+        self.by = "remembered"
+        self._failures: list[Outcome] = []
+
+    @functools.cached_property
+    def _blocked(self) -> Blocked:
+        return select.blocked(self._pending.policies)
 
     async def run(self) -> None:
-        repository = self._pending.reference.repository
-        await self._registry.prepare(repository)
+        """All was found that is needed, or that can be. Raises: CountersignError."""
+        await self._registry.prepare(self._pending.reference.repository)
         if self._digest is None:
+            self.by = "searched"
             self._digest = await self._verifier.resolve(self._pending)
-            selections = self._select_by(self._digest)
-            self._selections = _refusing(selections) or selections
-        if _undecided(self._selections):
-            # Whoever asks for a tag makes a pull-through cache fetch the image; for a digest nobody has yet.
-            await self._registry.import_upstream(repository, self._digest)
-            await self._examine(self._digest)
+            self._selections = self._select_by(self._digest)
+        if _undecided(self._selections) and not await self._recall_settled():
+            await self._look()
+
+    def recall(self) -> ImageDecision | None:
+        """The decision by what was found lately, where that suffices and nobody's answer is needed."""
+        if self._digest is None or not _undecided(self._selections):
+            return None
+        found = self._verifier.memory.fresh(self._memory_key(()), self._pending.now)
+        if found is None or found.unsettled:
+            return None
+        return self._sufficing(_Seen(found.outcomes, found.weighed))
+
+    async def stand_in(self) -> ImageDecision | None:
+        """The decision by what was found some time ago, where that suffices, and an outage is why nothing newer was."""
+        if self._recalled is not None or self._digest is None or not _undecided(self._selections):
+            return None
+        found = self._kept(self._verifier.memory.stale)
+        if found is None or (self._search is not None and self.is_met(self._search)):
+            return None
+        seen = self._seen()
+        outage = stands_in(found, seen.outcomes, seen.asked)
+        if outage is None:
+            return None
+        since = f"{found.at:%Y-%m-%dT%H:%M:%SZ}: {outage.code}: {outage.detail}"
+        return self._sufficing(await self._settled(found, LAST_SECONDS), presence=since)
+
+    def fail(self, error: CountersignError) -> None:
+        self._failures.append(failed(error))
+
+    def decide(self) -> ImageDecision:
+        """The decision by all that was found so far."""
+        seen = self._recalled or self._seen()
+        return self._tell(self._judge(seen, known=self._known_before(seen)), seen)
+
+    def is_met(self, search: Search) -> bool:
+        """What `search` found is enough for every policy."""
+        outcomes = search.judged()
+        return all(
+            decide.is_met(one, outcomes, self._blocked, weighed=search.weighed, now=self._pending.now)
+            for one in _undecided(self._selections)
+        )
+
+    def ended(self, search: Search) -> None:
+        """What `search` found is kept for the next review, where it sufficed."""
+        seen = _Seen(search.so_far(), search.weighed)
+        if search.error is None and (self.is_met(search) or self._suffice(self._judge(seen))):
+            self._verifier.memory.keep(self._memory_key(self._lent()), search.found())
+
+    def search_key(self) -> Hashable:
+        """By which searches are shared: who demands the same, and may be told the same."""
+        lent = self._lent()
+        return self._memory_key(lent), asker(self._pending, lent)
+
+    async def _recall_settled(self) -> bool:
+        found = self._kept(self._verifier.memory.fresh)
+        if found is not None:
+            seen = await self._settled(found, ANSWER_SECONDS)
+            self._recalled = seen if self._suffice(self._judge(seen)) else None
+        if self._recalled is not None:
+            self.by = "remembered"
+        return self._recalled is not None
+
+    async def _settled(self, found: Findings, seconds: float) -> _Seen:
+        settled = await settle_again(found.unsettled, self._verifier.means.revocation, seconds=seconds)
+        return _Seen([*found.outcomes, *settled], found.weighed)
+
+    async def _look(self) -> None:
+        searches, key = self._verifier.searches, self.search_key()
+        self.by = "joined" if key in searches else "searched"
+        self._search = searches.join(key, self._begin_search)
+        await self._search.wait()
+        if not (self._search.is_complete or self._search.error or self.is_met(self._search)):
+            # Enough for whoever began it, and not by the policies or the clock of this review
+            self._search = self._begin_search()
+            await self._search.run()
+
+    def _begin_search(self) -> Search:
+        assert self._digest is not None  # it was resolved
+        question = self._question(self._digest)
+        repository = self._pending.reference.repository
+        return Search(self._verifier.means, self._registry, repository, self._digest, question, self)
 
     def _select_by(self, digest: Digest) -> tuple[Selection, ...]:
         pending = self._pending
-        return select.select(
+        selections = select.select(
             pending.policies,
             reference=pending.reference,
             digest=digest,
             namespace=pending.namespace,
             now=pending.now,
         )
-
-    async def _examine(self, digest: Digest) -> None:
-        question = self._question(digest)
-        repository, collector = self._pending.reference.repository, self._verifier.collector
-        collection = collector.open(repository, digest, question.wants, registry=self._registry)
-        finds = Finds(collection, self._verifier.revocation)
-        self._asked = collection.asked
-        try:
-            while (found := await finds.next()) is not None:
-                if isinstance(found, Outcome):
-                    self._outcomes.append(found)
-                else:
-                    finds.settle(await self._judge(found, question))
-                if self._is_met():
-                    finds.end()  # what still waits is needed no more
-                    collector.remember(repository, self._told(), question.wants, registry=self._registry)
-                    break
-                await asyncio.sleep(0)  # what is at hand already would be judged without a pause
-            else:
-                self._note_end(question)
-            collection.stop()
-        finally:
-            self._outcomes += finds.end()
-            collection.cancel_unless_stopped()
+        return _refusing(selections) or selections
 
     def _question(self, digest: Digest) -> Question:
         undecided = _undecided(self._selections)
@@ -217,90 +385,75 @@ class Examination:
             crosscheck=self._verifier.crosscheck,
         )
 
-    def _note_end(self, question: Question) -> None:
-        """All there is was looked at: of what a rule wants there may be nothing, though others found what they want."""
-        several = question.wants.signatures and question.wants.notation  # of which one may have been found alone
-        if not self._outcomes or question.demands or several:
-            self._outcomes.append(
-                Outcome(Verdict.REJECTED, Code.NO_SIGNATURE, "no signature was found for this digest")
-            )
+    def _lent(self) -> Lent:
+        return self._registry.lent(self._pending.reference.repository)
 
-    async def _judge(self, evidence: Evidence, question: Question) -> tuple[Unsettled, ...]:
-        """What of it waits for answers; all else is noted."""
-        started = time.perf_counter()
-        if judging.is_costly(evidence, question):
-            found = await self._verifier.judge(evidence, question)
-        else:
-            found = judging.judge(evidence, question)
-        found = found.of(self._verifier.keep(evidence))
-        self._outcomes += found.outcomes
-        self._weighed += found.weighed
-        self._report_crosscheck(found.outcomes)
-        self._verifier.observe("verify", time.perf_counter() - started)
-        return found.unsettled
+    def _memory_key(self, lent: Lent) -> Key:
+        assert self._digest is not None
+        demanded = self._verifier.demanded(_undecided(self._selections), self._pending)
+        return self._pending.reference.repository, self._digest, lent, demanded
 
-    def _report_crosscheck(self, outcomes: Iterable[Outcome]) -> None:
-        for outcome in outcomes:
-            refused = outcome.code is Code.CROSSCHECK_DISAGREEMENT
-            said = outcome.detail if refused else outcome.facts.get(judging.CROSSCHECK)
-            if said is None:
-                continue
-            agreed = said in (judging.AGREED, judging.NOT_JUDGED)
-            self._verifier.crosschecked(said if agreed else "disagreed")
-            if not agreed and outcome.evidence is not None:
-                log.warning("cross-check of %s: %s", outcome.evidence.layer, said)
+    def _kept(self, look_up: Callable[[Key, datetime], Findings | None]) -> Findings | None:
+        """What everybody may be told, or who was lent the same credentials."""
+        for lent in dict.fromkeys(((), self._lent())):
+            if found := look_up(self._memory_key(lent), self._pending.now):
+                return found
+        return None
 
-    def _told(self) -> frozenset[Place]:
-        """The places whose evidence could be believed."""
-        return frozenset(o.place for o in self._outcomes if o.proof is not None and o.place is not None)
+    def _seen(self) -> _Seen:
+        search = self._search
+        if search is None:
+            return _Seen(self._failures)
+        return _Seen([*search.so_far(), *self._failures], search.weighed, search.asked)
 
-    def _is_met(self) -> bool:
-        return all(
-            decide.is_met(one, self._outcomes, self._blocked, weighed=self._weighed, now=self._pending.now)
-            for one in _undecided(self._selections)
+    def _sufficing(self, seen: _Seen, *, presence: str = "") -> ImageDecision | None:
+        decisions = self._judge(seen)
+        return self._tell(decisions, seen, presence=presence) if self._suffice(decisions) else None
+
+    def _suffice(self, decisions: Sequence[PolicyDecision]) -> bool:
+        """No policy refuses by what is not looked at anew, and each that enforces is satisfied: or each, where none
+        enforces. What a policy only warns of may be as old as what satisfies the others."""
+        judged = [one for one, chosen in zip(decisions, self._selections, strict=True) if chosen.decision is None]
+        enforcing = [one for one in judged if one.mode is Mode.ENFORCE]
+        return not any(one.refuses for one in judged) and all(
+            one.result is Result.VERIFIED for one in enforcing or judged
         )
 
-    def fail(self, error: CountersignError) -> None:
-        self._outcomes.append(failed(error))
-
-    def decide(self) -> ImageDecision:
-        pending = self._pending
-        before = self._known_before()
-        decisions = tuple(
+    def _judge(self, seen: _Seen, *, known: frozenset[str] = frozenset()) -> tuple[PolicyDecision, ...]:
+        return tuple(
             decide.decide_policy(
                 selection,
-                self._outcomes,
+                seen.outcomes,
                 blocked=self._blocked,
-                known=before,
-                candidates_listed=self._is_listed(selection),
-                weighed=self._weighed,
-                now=pending.now,
+                known=known,
+                candidates_listed=_is_listed(selection, seen.asked),
+                weighed=seen.weighed,
+                now=self._pending.now,
             )
             for selection in self._selections
         )
-        return decide.decide_image(
+
+    def _tell(self, decisions: tuple[PolicyDecision, ...], seen: _Seen, *, presence: str = "") -> ImageDecision:
+        pending = self._pending
+        decision = decide.decide_image(
             reference=pending.reference,
             paths=pending.paths,
             digest=self._digest,
             decisions=decisions,
             policies=pending.policies,
             no_match=self._verifier.no_match,
-            asked=tuple(self._asked),
+            asked=tuple(seen.asked),
         )
+        return stale.told(decision, pending.trust, presence=presence)
 
-    def _is_listed(self, selection: Selection) -> bool:
-        """Some place has named what the selection's rule may want: not every place is of use to every rule."""
-        useful = places.to_ask(select.wants((selection,)))
-        return any(asked.candidates for asked in self._asked if asked.place in useful)
-
-    def _known_before(self) -> frozenset[str]:
+    def _known_before(self, seen: _Seen) -> frozenset[str]:
         """Who was verified for this digest before; who is now will be known from here on."""
         if not _asks_known(self._selections):
             return frozenset()
-        repository, known = self._pending.reference.repository, self._verifier.known
-        everybody, own = ((str(repository), self._digest, lent) for lent in ((), self._registry.lent(repository)))
+        repository, known = str(self._pending.reference.repository), self._verifier.known
+        everybody, own = ((repository, self._digest, lent) for lent in ((), self._lent()))
         before = known.signers(everybody) | known.signers(own)
-        known.add(own, self._outcomes)
+        known.add(own, seen.outcomes)
         return before
 
 
@@ -336,6 +489,12 @@ def _refusing(selections: tuple[Selection, ...]) -> tuple[Selection, ...]:
 
 def _undecided(selections: tuple[Selection, ...]) -> tuple[Selection, ...]:
     return tuple(selection for selection in selections if selection.decision is None)
+
+
+def _is_listed(selection: Selection, asked: Iterable[Asked]) -> bool:
+    """Some place has named what the selection's rule may want: not every place is of use to every rule."""
+    useful = places.to_ask(select.wants((selection,)))
+    return any(one.candidates for one in asked if one.place in useful)
 
 
 def _asks_known(selections: tuple[Selection, ...]) -> bool:

@@ -50,6 +50,9 @@ class GatedVerifier(Verifier):
             return ImageDecision(text, paths, None, Result.EXEMPT, None, "")
         return Pending(parsed, paths, namespace, policies, (), Trust(), now)
 
+    def is_underway(self, pending: Pending) -> bool:
+        return False
+
     async def finish(self, pending: Pending, *, deadline: float) -> ImageDecision:
         self.running[pending.namespace] += 1
         self.most = max(self.most, self.running.total())

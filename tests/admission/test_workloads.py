@@ -159,6 +159,9 @@ class ScriptedVerifier(Verifier):
             return Pending(reference.parse(text), paths, namespace, policies, (), Trust(), now)
         return image(verdict, paths)
 
+    def is_underway(self, pending: Pending) -> bool:
+        return False
+
     async def finish(self, pending: Pending, *, deadline: float) -> ImageDecision:
         self.seconds.append(deadline - asyncio.get_running_loop().time())
         return image("verified", pending.paths)

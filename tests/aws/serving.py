@@ -136,6 +136,7 @@ async def opened(
         whole = replace(
             listed(address),
             registry=settings.Registry(hosts=(entry,)),
+            cache=settings.NOTHING_KEPT,
             verification=settings.Verification(workers=workers),
             policy=settings.Policy(no_match=no_match, reload_interval=0.05),
             aws=asking,

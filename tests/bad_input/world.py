@@ -58,33 +58,29 @@ def around(shelf: Shelf) -> World:
 async def surrounded(configured: settings.AWS = SOON) -> AsyncIterator[World]:
     """A world in which nothing is revoked."""
     server = responder.Server()
-    async with (
-        opened(NoMatch.ALLOW, stored=HostileRegistry()) as cluster,
-        running(server) as host,
-        raw(_never) as silent,
-    ):
+    async with running(server) as host, raw(_never) as silent:
         limits = replace(PATIENCE, hosts=(host, silent))
         responders = Responders(
             limits, network=Network(settings.Network(), resolver=NAMES), observe=_ignore, clock=lambda: responder.NOW
         )
         door = AWS(lambda: SDK(configured))
         revocation = SignerRevocation(door, configured)
+        asking = Asking(signer=revocation.status, responders=responders.standing, observe=_ignore)
         with FakeSigner() as signer, pytest.MonkeyPatch.context() as environment:
             for name, value in aws.variables(signer_data=signer.url).items():
                 environment.setenv(name, value)
-            asking = Asking(signer=revocation.status, responders=responders.standing, observe=_ignore)
-            cluster.verifier.revocation = asking.standing
-            world = World(
-                cluster.host, cluster.stored, cluster.verifier,
-                signer=signer, responder=server, responder_host=host, silent_host=silent, environment=environment,
-            )  # fmt: skip
-            try:
-                yield world
-            finally:
-                signer.release()
-                for part in (revocation, responders):
-                    await part.close()
-                door.close()
+            async with opened(NoMatch.ALLOW, stored=HostileRegistry(), revocation=asking.standing) as cluster:
+                world = World(
+                    cluster.host, cluster.stored, cluster.verifier,
+                    signer=signer, responder=server, responder_host=host, silent_host=silent, environment=environment,
+                )  # fmt: skip
+                try:
+                    yield world
+                finally:
+                    signer.release()
+                    for part in (revocation, responders):
+                        await part.close()
+                    door.close()
 
 
 async def _never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -227,7 +227,7 @@ async def opened(mode: Crosscheck) -> AsyncIterator[tuple[Cluster, list[str]]]:
     """A cluster with that setting, and what is counted of it."""
     counted: list[str] = []
     async with verifying.opened(stored=HostileRegistry()) as cluster:
-        cluster.verifier.crosscheck, cluster.verifier.crosschecked = mode, counted.append
+        cluster.verifier.crosscheck, cluster.verifier.means.crosschecked = mode, counted.append
         yield cluster, counted
 
 
@@ -268,10 +268,10 @@ async def test_what_becomes_of_an_image(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with opened(mode) as (cluster, told_of):
-        with caplog.at_level(logging.WARNING, logger="webhook.verification"):
+        with caplog.at_level(logging.WARNING, logger="webhook.searching"):
             assert await verified(cluster, put, fields) == expected
     assert told_of == counted
-    lines = [record.getMessage() for record in caplog.records if record.name == "webhook.verification"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "webhook.searching"]
     assert len(lines) == counted.count("disagreed")
     if lines:
         assert lines[0].startswith("cross-check of sha256:")
@@ -324,7 +324,7 @@ def test_the_server_imports_nothing_that_it_may_never_need() -> None:
 
 @pytest.mark.parametrize("mode", list(Crosscheck))
 def test_a_worker_imports_the_library_only_where_it_is_asked(mode: Crosscheck) -> None:
-    task = pickle.dumps((evidence(OURS.keyless_bundle(IMAGE, log="v2")), asked(mode)))
+    task = pickle.dumps(workers._Told().task(evidence(OURS.keyless_bundle(IMAGE, log="v2")), asked(mode)))
     message = struct.pack("!Q", len(task)) + task
     found, out = modules("-X", "importtime", "-m", "webhook.workers", mode.value, stdin=message)
 

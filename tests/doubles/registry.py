@@ -286,3 +286,21 @@ async def raw(handler: Handler) -> AsyncIterator[str]:
         for task in list(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def stalling(hosts: int) -> AsyncIterator[list[str]]:
+    """So many hosts, each at an address of its own, that take connections and say nothing."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while await reader.read(1000):
+                pass
+        writer.close()
+
+    servers = [await asyncio.start_server(handle, f"127.0.0.{number + 2}", 0) for number in range(hosts)]
+    try:
+        yield ["{}:{}".format(*server.sockets[0].getsockname()) for server in servers]
+    finally:
+        for server in servers:
+            server.close()

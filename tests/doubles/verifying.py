@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -17,6 +18,7 @@ from webhook.demo import signing
 from webhook.demo.registry import MemoryRegistry
 from webhook.errors import Code
 from webhook.evidence.collect import Collector
+from webhook.evidence.settling import AskRevocation
 from webhook.oci import manifest
 from webhook.oci.authn import PrivateCredentials
 from webhook.policy import document
@@ -134,7 +136,15 @@ def signature_tag(digest: str) -> str:
 
 
 @contextlib.asynccontextmanager
-async def opened(no_match: NoMatch = NoMatch.DENY, *, stored: MemoryRegistry | None = None) -> AsyncIterator[Cluster]:
+async def opened(
+    no_match: NoMatch = NoMatch.DENY,
+    *,
+    stored: MemoryRegistry | None = None,
+    cache: settings.Cache = settings.NOTHING_KEPT,
+    revocation: AskRevocation | None = None,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> AsyncIterator[Cluster]:
+    """`cache` is how long what was found is of use: not at all. `monotonic` is the clock by which it is."""
     stored = stored or MemoryRegistry()
     async with running(stored) as host, registry_for(host) as registry:
         collector = Collector(registry=registry, limits=settings.Evidence(), observe=lambda stage, seconds: None)
@@ -144,8 +154,12 @@ async def opened(no_match: NoMatch = NoMatch.DENY, *, stored: MemoryRegistry | N
             policy=settings.Policy(no_match=no_match),
             observe=lambda stage, seconds: None,
             trust=lambda: TRUST,
+            cache=cache,
+            revocation=revocation,
+            monotonic=monotonic,
         )
         yield Cluster(host, stored, verifier)
+        await verifier.close()
         await collector.close()
 
 

@@ -7,8 +7,10 @@ review.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
+from itertools import compress
 
 from webhook import settings
 from webhook.admission.places import Places
@@ -52,7 +54,6 @@ class Handler:
         `timeout` is what the API server said, in seconds; `arrived` when its request began, in the event loop's time.
         Raises: InconclusiveError (`overloaded`), when too many reviews wait already and nothing was begun.
         """
-        times = times_of(timeout, self._limits.timeout, arrived=arrived)
         policies, now = self._policies().within(request.namespace), self._clock()
         images = [decide.unchanged_image(text, paths) for text, paths in by_text(request.unchanged)]
         if len(request.images) > self._limits.references_max:
@@ -64,7 +65,10 @@ class Handler:
             for text, paths in by_text(request.images)
         ]
         pending = [image for image in begun if isinstance(image, Pending)]
-        examined = iter(await self._examine(pending, times) if pending else ())
+        examined: Iterator[ImageDecision] = iter(())
+        if pending:
+            times = times_of(timeout, self._limits.timeout, arrived=arrived)
+            examined = iter(await self._examine(pending, times))
         images += [next(examined) if isinstance(image, Pending) else image for image in begun]
         return decide.decide_review(images, revision=policies.revision)
 
@@ -85,12 +89,21 @@ class Handler:
         return refused or begun
 
     async def _examine(self, pending: list[Pending], times: Times) -> list[ImageDecision]:
-        return await self._turns.each(
-            pending,
-            times,
-            work=lambda image: self._verifier.finish(image, deadline=times.end),
-            late=self._give_up,
-        )
+        """Who waits for what another review is looking for already needs no place for that."""
+        joining = [self._verifier.is_underway(image) for image in pending]
+        waiting = [self._finish(image, times) for image in compress(pending, joining)]
+        rest = [image for image, joins in zip(pending, joining, strict=True) if not joins]
+        joined, in_turn = await asyncio.gather(asyncio.gather(*waiting), self._in_turn(rest, times))
+        decided = {True: iter(joined), False: iter(in_turn)}
+        return [next(decided[joins]) for joins in joining]
+
+    async def _in_turn(self, pending: list[Pending], times: Times) -> list[ImageDecision]:
+        if not pending:
+            return []
+        return await self._turns.each(pending, times, work=lambda image: self._finish(image, times), late=self._give_up)
+
+    async def _finish(self, image: Pending, times: Times) -> ImageDecision:
+        return await self._verifier.finish(image, deadline=times.end)
 
     def _give_up(self, image: Pending) -> ImageDecision:
         # Nobody asked its registry, which is no outage of the registry's.

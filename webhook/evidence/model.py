@@ -167,7 +167,7 @@ class Proof:
     `material` is who signed, in one form for all schemes, by which distinct signers are counted: `spki:<hex>`, the
     certificate's issuer and names, or `profile:<ARN without its version>`. `times` come from trusted clocks only.
     `claimed_at` is when the signer says that it was, and signed: it makes nothing younger. `annotations` are what was
-    signed along.
+    signed along. It is proved until `valid_until`, and not at that moment, whatever else may change.
     """
 
     material: str
@@ -181,6 +181,7 @@ class Proof:
     logged: tuple[tuple[str, int | None], ...] = ()  # URL of the log; index of the entry, where it can be believed
     annotations: Mapping[str, str] = field(default_factory=dict)
     attestation: Attestation | None = None
+    valid_until: datetime | None = None
 
     @property
     def at(self) -> datetime | None:

@@ -13,7 +13,8 @@ import asyncio
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from webhook.evidence.collect import Collection
 from webhook.evidence.model import Evidence, Outcome, Signer
@@ -28,6 +29,13 @@ AskRevocation = Callable[[Inquiry], Awaitable[Status]]
 
 _FAILED = Status(Standing.UNKNOWN, "asking whether it was revoked failed; the log says why")
 _LATE = Status(Standing.UNKNOWN, "nobody said in time whether it was revoked")
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of something that waited for answers; the next review asks anew, and may be told another thing."""
+
+    outcome: Outcome
 
 
 class Finds:
@@ -47,7 +55,7 @@ class Finds:
             self._none_waits.clear()
             self._waiting[asyncio.create_task(self._settle(one))] = one
 
-    async def next(self) -> Evidence | Outcome | None:
+    async def next(self) -> Evidence | Outcome | Settled | None:
         """What comes next; `None` when the collection is at its end, and nothing waits any more."""
         while self._waiting:
             if self._coming is None:
@@ -57,7 +65,7 @@ class Finds:
             await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             if settled := next((task for task in self._waiting if task.done()), None):
                 del self._waiting[settled]
-                return settled.result()
+                return Settled(settled.result())
             if (found := self._coming.result()) is not None:
                 self._coming = None
                 return found
@@ -65,12 +73,16 @@ class Finds:
         coming, self._coming = self._coming, None
         return await (coming or self._collection.next())
 
-    def end(self) -> list[Outcome]:
-        """Nobody is waited for any more. Returns what becomes of all that still waited, by the answers so far."""
+    def so_far(self) -> list[Outcome]:
+        """What becomes of all that still waits, by the answers that came."""
         answers = dict.fromkeys(self._asked, _LATE)
         came = {inquiry: task for inquiry, task in self._asked.items() if task.done() and not task.cancelled()}
         answers |= {inquiry: task.result() for inquiry, task in came.items()}
-        outcomes = [settle(one, answers) for one in self._waiting.values()]
+        return [settle(one, answers) for one in self._waiting.values()]
+
+    def end(self) -> list[Outcome]:
+        """Nobody is waited for any more. Returns what becomes of all that still waited."""
+        outcomes = self.so_far()
         for task in (*self._waiting, *self._asked.values(), *filter(None, [self._coming])):
             task.cancel()
         self._waiting.clear()
@@ -92,8 +104,26 @@ class Finds:
         return await self._asked[inquiry]
 
     async def _answer(self, inquiry: Inquiry) -> Status:
-        try:
-            return await self._ask(inquiry)
-        except Exception:
-            log.exception("asking whether a signature was revoked failed")
-            return _FAILED
+        return await _asked(self._ask, inquiry)
+
+
+async def settle_again(unsettled: Sequence[Unsettled], ask: AskRevocation, *, seconds: float) -> list[Outcome]:
+    """What becomes of what was found before, by the answers that come within `seconds`."""
+    inquiries = dict.fromkeys(one.inquiry for each in unsettled for one in each.asks)
+    tasks = {inquiry: asyncio.create_task(_asked(ask, inquiry)) for inquiry in inquiries}
+    try:
+        if tasks:
+            await asyncio.wait(tasks.values(), timeout=seconds)
+        answers = {inquiry: task.result() if task.done() else _LATE for inquiry, task in tasks.items()}
+    finally:
+        for task in tasks.values():
+            task.cancel()
+    return [settle(one, answers) for one in unsettled]
+
+
+async def _asked(ask: AskRevocation, inquiry: Inquiry) -> Status:
+    try:
+        return await ask(inquiry)
+    except Exception:
+        log.exception("asking whether a signature was revoked failed")
+        return _FAILED

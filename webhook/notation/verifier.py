@@ -133,7 +133,8 @@ class _Examined:
         report.make(Check.EXPIRY, lambda: _check_expiry(envelope, self._now))
         told = report.make(Check.AUTHENTIC_TIMESTAMP, lambda: self._time(found, _clock(rule)))
         _ask(found, told, report, store)
-        proof = replace(self._once("proof", found.proof), times=_times(told, report, store))
+        times, until = _times(told, report, store), _valid_until(envelope, self._now)
+        proof = replace(self._once("proof", found.proof), times=times, valid_until=until)
         return self._verified(one, found, proof, report)
 
     def _open(self) -> Envelope:
@@ -167,6 +168,12 @@ def _check_expiry(envelope: Envelope, now: datetime) -> None:
     """Notary Project, signature verification, expiry: from that very moment on."""
     if envelope.expires_at is not None and now >= envelope.expires_at:
         raise RejectedError(Code.SIGNATURE_EXPIRED, f"the signature expired at {_written(envelope.expires_at)}")
+
+
+def _valid_until(envelope: Envelope, now: datetime) -> datetime | None:
+    """When a check comes to another result than `now`, at the earliest: what expires next of envelope and chain."""
+    ends = [envelope.expires_at, *(certificate.not_valid_after_utc for certificate in envelope.chain)]
+    return min((end for end in ends if end is not None and end > now), default=None)
 
 
 def _ask(found: Signature, told: Told | None, report: _Report, store: TrustStore | None) -> None:

@@ -12,18 +12,20 @@ import copy
 import functools
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import TypeVar
 
 from webhook import settings
 from webhook.cache import Cache
-from webhook.errors import Code, MalformedError, RejectedError, TamperedError, quote
+from webhook.errors import Code, InconclusiveError, MalformedError, RejectedError, TamperedError, quote
 from webhook.network import Answer, Network
 from webhook.oci import answers, links, manifest, reference
 from webhook.oci.authn import Credential, CredentialSource, PrivateCredentials
 from webhook.oci.complaint import codes
+from webhook.oci.courtesy import Shunned, Told
+from webhook.oci.documents import Document, Documents, Shared
 from webhook.oci.manifest import Descriptor, Index, Manifest
 from webhook.oci.reference import Digest, Repository
 from webhook.oci.transport import Observer, Question, Redirects, RequestKind, Transport
@@ -71,12 +73,18 @@ class Registry:
         network: Network,
         credentials: tuple[CredentialSource, ...] = (),
         observe: Observer | None = None,
+        cache: settings.Cache = settings.NOTHING_KEPT,
+        shared: Shared | None = None,
+        told: Told = lambda event, authority: None,
     ) -> None:
         self._limits = limits
         self.manifest_max_bytes = limits.manifest_max_bytes
-        self._transport = Transport(limits=limits, network=network, credentials=credentials, observe=observe)
+        self._transport = Transport(limits=limits, network=network, credentials=credentials, observe=observe, told=told)
+        self._documents = Documents(cache, shared)
+        self._afresh = False
         self._without_head: Cache[str, bool] = Cache(max_entries=HOSTS_MAX)
         self._without_referrers: Cache[str, bool] = Cache(max_entries=HOSTS_MAX)
+        self._with_referrers: Cache[str, bool] = Cache(max_entries=HOSTS_MAX)
         # Of repositories by who was shown them: what is private to some is not learned from by others.
         self._private: PrivateCredentials | None = None
         self._facts: Cache[tuple[Repository, Lent], _Fact] = Cache(max_entries=REPOSITORIES_MAX)
@@ -89,6 +97,17 @@ class Registry:
         """
         view = copy.copy(self)
         view._private, view._transport = private, self._transport.with_credentials(private)
+        return view
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether listings may be what another replica saw a while ago."""
+        return self._documents.shared is not None and self._private is None and not self._afresh
+
+    def afresh(self) -> Registry:
+        """A view that asks registries themselves for what may change."""
+        view = copy.copy(self)
+        view._afresh = True
         return view
 
     async def prepare(self, repository: Repository) -> None:
@@ -148,15 +167,11 @@ class Registry:
 
         Raises: RejectedError, InconclusiveError, MalformedError (digest right, content wrong).
         """
-        answer = await self._ask_manifest(RequestKind.MANIFEST, repository, str(name), method="GET")
-        if answer.status == 404:
-            answers.check_exists(repository, answer)
+        document = await self._list(repository, f"manifests/{name}", lambda: self._ask_document(repository, name))
+        if document.body is None:
             return None
-        if answer.status != 200:
-            raise answers.odd(repository, answer)
-        self._note_read(repository)
-        digest = self._digest_of(answer, repository, name)
-        return await _parse(answer.body, answers.media_type(answer), digest, self._limits.manifest_max_entries)
+        digest = name if isinstance(name, Digest) else Digest("sha256", hashlib.sha256(document.body).hexdigest())
+        return await _parse(document.body, document.media_type, digest, self._limits.manifest_max_entries)
 
     async def fetch_listed(self, repository: Repository, descriptor: Descriptor) -> Manifest | Index:
         """The document that `descriptor` lists, size, digest and media type checked; data inlined there saves asking.
@@ -167,15 +182,7 @@ class Registry:
         _check_limit(what, descriptor, self._limits.manifest_max_bytes)
         body = await _inlined(descriptor)
         if body is None:
-            name, size = str(descriptor.digest), descriptor.size
-            answer = await self._ask_manifest(RequestKind.MANIFEST, repository, name, method="GET", max_bytes=size)
-            body = await _content(what, answer, repository, descriptor)
-            self._note_read(repository)
-            if answers.media_type(answer) != descriptor.media_type:
-                listed, served = (
-                    quote(text, max_chars=100) for text in (descriptor.media_type, answers.media_type(answer))
-                )
-                raise RejectedError(Code.REGISTRY_VIOLATION, f"{what}: listed as {listed}, served as {served}")
+            body = await self._content(repository, descriptor, lambda: self._ask_listed(what, repository, descriptor))
         return await _parse(body, descriptor.media_type, descriptor.digest, self._limits.manifest_max_entries)
 
     async def fetch_blob(self, repository: Repository, descriptor: Descriptor, *, max_bytes: int) -> bytes:
@@ -188,42 +195,36 @@ class Registry:
         data = await _inlined(descriptor)
         if data is not None:
             return data
-        answer = await self._transport.ask(
-            Question(
-                kind=RequestKind.BLOB,
-                repository=repository,
-                path=f"blobs/{descriptor.digest}",
-                max_bytes=descriptor.size,
-                redirects=Redirects.ANYWHERE,
-            )
-        )
-        return await _content(what, answer, repository, descriptor)
+        return await self._content(repository, descriptor, lambda: self._ask_blob(what, repository, descriptor))
 
     async def fetch_referrers(self, repository: Repository, digest: Digest) -> Referrers:
         """What the referrers API lists for `digest`, over all pages up to the limits.
 
         Raises: RejectedError, InconclusiveError, MalformedError (`limit_exceeded`).
         """
-        path: str | None = f"referrers/{digest}"
+        path = f"referrers/{digest}"
         found: list[Descriptor] = []
         read = 0
         for page in range(self._limits.referrers_max_pages):
-            assert path is not None
-            answer = await self._ask_referrers(repository, path)
-            if answer is None:
+            document = await self._list(repository, path, functools.partial(self._ask_page, repository, path))
+            if document.body is None:
                 return _no_referrers(repository, page)
-            found += await self._parse_referrers(repository, answer)
-            read += len(answer.body)
+            found += await self._parse_referrers(repository, document.body)
+            read += len(document.body)
             if len(found) > self._limits.referrers_max:
                 return Referrers(supported=True, manifests=tuple(found[: self._limits.referrers_max]), truncated=True)
-            path = links.next_page(answer, repository)
-            if path is None or read > self._limits.manifest_max_bytes:
+            path = document.next_path
+            if not path or read > self._limits.manifest_max_bytes:
                 break
-        return Referrers(supported=True, manifests=tuple(found), truncated=path is not None)
+        return Referrers(supported=True, manifests=tuple(found), truncated=bool(path))
 
     def lacks_referrers(self, host: str) -> bool:
         """Whether this registry is known to have no referrers API; learned for an hour, only an order of asking."""
         return self._without_referrers.get(reference.matching_host(host)) is not None
+
+    def shunned(self) -> tuple[Shunned, ...]:
+        """Who does not answer, and is not asked now."""
+        return self._transport.shunned()
 
     def check(self) -> None:
         """Every registry, listed or not, can be dialled as the operator says. Raises: OperatorError."""
@@ -232,6 +233,66 @@ class Registry:
     async def close(self) -> None:
         """Connections are closed."""
         await self._transport.close()
+
+    async def _list(self, repository: Repository, name: str, load: Callable[[], Awaitable[Document]]) -> Document:
+        """A listing, as `load` would bring it. Raises: what `load` raises."""
+        if self._documents.shared is None or self._private is not None:
+            return await load()
+        return await self._documents.listing(repository, name, load, afresh=self._afresh)
+
+    async def _content(
+        self, repository: Repository, descriptor: Descriptor, load: Callable[[], Awaitable[bytes]]
+    ) -> bytes:
+        share = self._private is None
+        return await self._documents.content(repository, self.lent(repository), descriptor, load, share=share)
+
+    async def _ask_document(self, repository: Repository, name: Digest | str) -> Document:
+        """Without a body where the registry has none (404)."""
+        answer = await self._ask_manifest(RequestKind.MANIFEST, repository, str(name), method="GET")
+        if answer.status == 404:
+            answers.check_exists(repository, answer)
+            return Document(None)
+        if answer.status != 200:
+            raise answers.odd(repository, answer)
+        self._note_read(repository)
+        self._digest_of(answer, repository, name)
+        return Document(answer.body, answers.media_type(answer))
+
+    async def _ask_listed(self, what: str, repository: Repository, descriptor: Descriptor) -> bytes:
+        name, size = str(descriptor.digest), descriptor.size
+        answer = await self._ask_manifest(RequestKind.MANIFEST, repository, name, method="GET", max_bytes=size)
+        body = await _content(what, answer, repository, descriptor)
+        self._note_read(repository)
+        served = answers.media_type(answer)
+        if served != descriptor.media_type:
+            listed, shown = (quote(text, max_chars=100) for text in (descriptor.media_type, served))
+            raise RejectedError(Code.REGISTRY_VIOLATION, f"{what}: listed as {listed}, served as {shown}")
+        return body
+
+    async def _ask_blob(self, what: str, repository: Repository, descriptor: Descriptor) -> bytes:
+        question = Question(
+            kind=RequestKind.BLOB,
+            repository=repository,
+            path=f"blobs/{descriptor.digest}",
+            max_bytes=descriptor.size,
+            redirects=Redirects.ANYWHERE,
+        )
+        return await _content(what, await self._transport.ask(question), repository, descriptor)
+
+    async def _ask_page(self, repository: Repository, path: str) -> Document:
+        """Without a body where the registry has no such API."""
+        answer = await self._ask_referrers(repository, path)
+        if answer is None:
+            return Document(None, supported=False)
+        if answer.cut:
+            raise MalformedError(
+                Code.LIMIT_EXCEEDED,
+                f"{_referrers_of(repository)}: more than {self._limits.manifest_max_bytes} bytes, which are read at"
+                " most",
+            )
+        is_empty = self.is_shared and not await self._parse_referrers(repository, answer.body)
+        next_path = links.next_page(answer, repository) or ""
+        return Document(answer.body, answers.media_type(answer), next_path, is_empty=is_empty)
 
     async def _ask_manifest(
         self, kind: RequestKind, repository: Repository, name: str, *, method: str, max_bytes: int | None = None
@@ -280,25 +341,32 @@ class Registry:
             )
         )
         answers.check_exists(repository, answer)
-        if answer.status in _NO_REFERRERS or (
-            answer.status == 200 and answers.media_type(answer) != manifest.OCI_INDEX
-        ):
+        if answer.status == 200 and self._is_listing(repository, answer):
+            return answer
+        if answer.status == 200 or answer.status in _NO_REFERRERS:
             self._note_no_referrers(repository, answer)
             return None
-        if answer.status != 200:
-            raise answers.odd(repository, answer)
-        return answer
+        raise answers.odd(repository, answer)
 
-    async def _parse_referrers(self, repository: Repository, answer: Answer) -> tuple[Descriptor, ...]:
-        what = f"the referrers that {quote(str(repository))} lists"
-        if answer.cut:
-            raise MalformedError(
-                Code.LIMIT_EXCEEDED,
-                f"{what}: more than {self._limits.manifest_max_bytes} bytes, which are read at most",
-            )
-        digest = Digest("sha256", hashlib.sha256(answer.body).hexdigest())
+    def _is_listing(self, repository: Repository, answer: Answer) -> bool:
+        """Whether an answer of 200 lists anything. Raises: InconclusiveError, where this host is known to list."""
+        host, served = reference.matching_host(repository.host), answers.media_type(answer)
+        if served == manifest.OCI_INDEX:
+            self._with_referrers.put(host, True, FACT_LIFETIME)
+            return True
+        if self._with_referrers.get(host) is None:
+            return False
+        # Such as the page of something in between: a signed image would count as unsigned
+        raise InconclusiveError(
+            Code.REGISTRY_UNAVAILABLE,
+            f"{_referrers_of(repository)}: answered {quote(served, max_chars=100)} where an index was listed before",
+        )
+
+    async def _parse_referrers(self, repository: Repository, body: bytes) -> tuple[Descriptor, ...]:
+        what = _referrers_of(repository)
+        digest = Digest("sha256", hashlib.sha256(body).hexdigest())
         try:
-            index = await _parse(answer.body, manifest.OCI_INDEX, digest, MAX_PAGE_ENTRIES)
+            index = await _parse(body, manifest.OCI_INDEX, digest, MAX_PAGE_ENTRIES)
         except MalformedError as error:
             if error.code is Code.LIMIT_EXCEEDED:
                 raise
@@ -326,6 +394,10 @@ class Registry:
             self._without_referrers.put(reference.matching_host(repository.host), True, FACT_LIFETIME)
         else:
             self._facts.put(key, _Fact.NO_REFERRERS, FACT_LIFETIME)
+
+
+def _referrers_of(repository: Repository) -> str:
+    return f"the referrers that {quote(str(repository))} lists"
 
 
 def _check_limit(what: str, descriptor: Descriptor, max_bytes: int) -> None:

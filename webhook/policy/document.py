@@ -28,6 +28,7 @@ from webhook.trust.root import RootSource
 __all__ = ["LONGEST_EXCEPTION", "Mistake", "PolicyErrors", "parse"]
 
 LONGEST_EXCEPTION = timedelta(days=30)
+REVISION_CHARS = 12
 
 
 def parse(data: bytes, *, origin: str, now: datetime, max_bytes: int = markup.MAX_BYTES) -> tuple[TrustPolicy, ...]:
@@ -150,10 +151,11 @@ def _lines(mistakes: Mistakes) -> Mapping[Path, Mapping[str, int]]:
 def _policy(sheet: Sheet, demands: _Demands, origin: str, lines: Mapping[str, int]) -> TrustPolicy:
     """The values of a document without mistakes."""
     document = models.Document.model_validate(sheet.value)
-    spec = document.spec
+    spec, fingerprint = document.spec, _fingerprint(sheet.value)
     return TrustPolicy(
         name=document.metadata.name,
-        revision=_revision(sheet.value),
+        revision=fingerprint[:REVISION_CHARS],
+        fingerprint=fingerprint,
         origin=f"{origin}:{sheet.line(sheet.path())}",
         mode=Mode(spec.mode),
         namespaces=Namespaces(tuple(spec.namespaces.include), tuple(spec.namespaces.exclude)),
@@ -188,6 +190,6 @@ def _deny(entry: models.Deny) -> Deny:
     )
 
 
-def _revision(value: markup.Value) -> str:
+def _fingerprint(value: markup.Value) -> str:
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode("ascii")).hexdigest()[:12]
+    return hashlib.sha256(canonical.encode("ascii")).hexdigest()

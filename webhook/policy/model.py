@@ -134,7 +134,7 @@ class PolicyException:
 
 @dataclass(frozen=True, slots=True)
 class TrustPolicy:
-    """One document. `revision` is the first 12 hex digits of the SHA-256 of its canonical content.
+    """One document. `fingerprint` is the SHA-256 of its canonical content in hex, `revision` its first 12 digits.
 
     `default` is what decides where no rule's images match; `None` where the policy has no signers: it is then silent
     on every image that is not exempt. `origin` is where it was read: a file's name, and the line it starts on.
@@ -160,6 +160,7 @@ class TrustPolicy:
     trust_roots: tuple[RootSource, ...] = ()
     trust_stores: tuple[TrustStore, ...] = ()
     idle_overrides: tuple[str, ...] = ()  # paths of those that say what their level does anyway
+    fingerprint: str = ""
 
     @property
     def enforces(self) -> bool:

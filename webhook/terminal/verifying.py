@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from webhook.evidence.collect import Collector
 from webhook.evidence.model import Signer
 from webhook.oci.registry import Observer
 from webhook.outside import Observers, join
 from webhook.policy.model import PolicySet
+from webhook.searching import Judge
 from webhook.settings import Settings
 from webhook.trust.at_hand import Trust
 from webhook.trust.keys import KeySource
 from webhook.trust.kms import KMSKey
 from webhook.trust.sources import TrustSource
-from webhook.verification import Judge, Verifier
+from webhook.verification import Verifier
 
 NOTHING = Trust()
 
@@ -37,9 +38,11 @@ async def prepare(
     signers = [signer for policy in policies.policies for signer in policy.signers]
     outside = join(configured, Observers(registry=observe))
     collector = Collector(registry=outside.registry, limits=configured.evidence, observe=_ignore)
-    try:
+    async with AsyncExitStack() as opened:
+        opened.push_async_callback(outside.close)
+        opened.push_async_callback(collector.close)
         trust = stored | await _at_hand(signers, outside.keys, configured)
-        yield Verifier(
+        verifier = Verifier(
             registry=outside.registry,
             collector=collector,
             policy=configured.policy,
@@ -49,9 +52,8 @@ async def prepare(
             revocation=outside.asking.standing,
             crosscheck=configured.verification.crosscheck,
         )
-    finally:
-        await collector.close()
-        await outside.close()
+        opened.push_async_callback(verifier.close)
+        yield verifier
 
 
 async def _at_hand(signers: Iterable[Signer], keys: KeySource, configured: Settings) -> Trust:
