@@ -29,13 +29,14 @@ from webhook.demo.registry import MemoryRegistry
 from webhook.errors import Code
 from webhook.evidence.collect import Collector
 from webhook.evidence.model import Outcome, Place, Proof, Signer, SignerKind, Verdict
+from webhook.findings import Known
 from webhook.oci import manifest
 from webhook.policy import document
 from webhook.policy.decision import ImageDecision, Result
 from webhook.policy.model import PolicySet
 from webhook.settings import NoMatch
 from webhook.trust import material
-from webhook.verification import Known, Verifier
+from webhook.verification import Verifier
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ not answer, older findings may stand in: `stands_in` says when. spec: oci-regist
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -29,6 +30,7 @@ ENTRY_BYTES, OUTCOME_BYTES = 1000, 1500  # without their texts, as measured
 
 Demanded = Hashable  # what is demanded, and the material that is believed
 Key = tuple[Repository, Digest, Lent, Demanded]
+_Image = tuple[str, Digest | None, Lent]  # repository, digest, the credentials besides everybody's
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +88,38 @@ class Memory:
         found = self._kept.get_stale(key)
         return found if found is not None and found.hold(now) else None
 
+    def forget(self, key: Key) -> None:
+        """What was found before stands in for nothing any more."""
+        self._kept.remove(key)
+
     def keep(self, key: Key, found: Findings) -> None:
         """`found`, which satisfied somebody, is there for the next review."""
         self._kept.put(key, found, self._limits.findings_lifetime, stale=self._limits.presence_stale)
+
+
+class Known:
+    """Which signers were verified for a digest, bounded in number and time: what `onUnavailable: known` falls back to.
+
+    It holds outcomes, never decisions: a signer that a policy no longer names counts for nothing there. What was read
+    by a pod's own credentials is known to who has the same.
+    """
+
+    def __init__(self, limits: settings.Policy) -> None:
+        self._limits = limits
+        self._verified: dict[_Image, dict[str, float]] = {}  # by signer, when it was last verified
+
+    def signers(self, image: _Image) -> frozenset[str]:
+        earliest = time.monotonic() - self._limits.known_lifetime
+        return frozenset(signer for signer, at in self._verified.get(image, {}).items() if at > earliest)
+
+    def add(self, image: _Image, outcomes: Iterable[Outcome]) -> None:
+        verified = {o.signer.known_as for o in outcomes if o.signer and o.verdict is Verdict.VERIFIED}
+        if not verified:
+            return
+        # Added to what was known: in half an outage only half of the signers are met.
+        self._verified[image] = self._verified.pop(image, {}) | dict.fromkeys(verified, time.monotonic())
+        if len(self._verified) > self._limits.known_max:
+            del self._verified[next(iter(self._verified))]
 
 
 def stands_in(found: Findings, outcomes: Sequence[Outcome], asked: Sequence[Asked]) -> Outcome | None:
@@ -97,11 +128,20 @@ def stands_in(found: Findings, outcomes: Sequence[Outcome], asked: Sequence[Aske
     Each place that held what it rests on did not answer now: one that did answer knows better.
     """
     answered = {one.place for one in asked if one.answer in (NONE, UNSUPPORTED)}
-    away = [o for o in outcomes if o.code in UNAVAILABLE and o.verdict is Verdict.INCONCLUSIVE]
+    away = [o for o in outcomes if _is_away(o)]
     if not found.places or found.places & answered:
         return None
     causes = [next((o for o in away if o.place in (place, None)), None) for place in found.places]
     return causes[0] if all(causes) else None
+
+
+def is_outage(outcomes: Iterable[Outcome]) -> bool:
+    """Something was not seen because nobody answered."""
+    return any(map(_is_away, outcomes))
+
+
+def _is_away(outcome: Outcome) -> bool:
+    return outcome.code in UNAVAILABLE and outcome.verdict is Verdict.INCONCLUSIVE
 
 
 def size_of(found: Findings) -> int:
