@@ -98,3 +98,22 @@ def test_a_name_says_nothing_of_its_key() -> None:
 def test_a_short_secret_is_the_operators_mistake() -> None:
     with pytest.raises(OperatorError, match="at least 32 bytes expected, found 31"):
         Sealer(b"k" * 31)
+
+
+@pytest.mark.parametrize(("at", "max_age"), [(NOW + 61.0, 3600.0), (NOW + 3599.0, 3600.0), (NOW - SKEW, 1.0)])
+def test_the_last_entry_opens_for_as_long_as_whoever_asks_says(at: float, max_age: float) -> None:
+    assert SEALER.open_last(KEY, ENTRY, at, max_age=max_age) == (b"document", NOW)
+
+
+@pytest.mark.parametrize(
+    ("entry", "at", "expected"),
+    [
+        (ENTRY, NOW + 3600.0, Refusal.EXPIRED),
+        (ENTRY, NOW - SKEW - 0.1, Refusal.EARLY),
+        (ENTRY[:-32] + bytes(32), NOW, Refusal.FORGED),
+    ],
+)
+def test_the_last_entry_is_checked_like_any(entry: bytes, at: float, expected: Refusal) -> None:
+    with pytest.raises(RefusedError) as caught:
+        SEALER.open_last(KEY, entry, at, max_age=3600.0)
+    assert caught.value.refusal is expected

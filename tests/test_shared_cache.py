@@ -347,13 +347,13 @@ async def test_a_wrong_password_is_read_again(server: ValkeyServer, replicas: li
 
 
 @real
-@pytest.mark.parametrize("change", [("acl_setuser", "-eval"), ("acl_setuser", "-set")], ids=["no eval", "no set"])
+@pytest.mark.parametrize("taken", ["-eval", "-set"])
 async def test_a_user_without_a_right_costs_time_alone(
-    server: ValkeyServer, replicas: list[Replica], clock: Clock, change: tuple[str, str]
+    server: ValkeyServer, replicas: list[Replica], taken: str
 ) -> None:
     one, *_ = replicas
     with server.owner() as client:
-        client.execute_command("ACL", "SETUSER", USER, change[1])
+        client.execute_command("ACL", "SETUSER", USER, taken)
     assert await tried_until_left_alone(one) == {"failed"}
     assert "permissions" in one.cache.state
 
@@ -444,3 +444,28 @@ def test_a_key_that_does_not_protect_stops_the_start(tmp_path: Path, key: bytes 
     configured = settings.Settings(valkey=settings.Valkey(url="valkey://127.0.0.1", key_file=path))
     with pytest.raises(OperatorError, match="COUNTERSIGN_VALKEY_KEY_FILE: "):
         join(configured)
+
+
+# --- the last one
+
+
+@real
+async def test_the_last_one_is_there_when_it_is_good_no_more(replicas: list[Replica], clock: Clock) -> None:
+    one, other, *_ = replicas
+    made = clock.now
+
+    async def load(value: bytes, stale: float) -> None:
+        async def bring() -> Loaded[bytes]:
+            return Loaded(value, 60.0, stale=stale)
+
+        await one.cache.get_or_load(KEY, bring)
+        await one.settled()
+
+    await load(b"document", 3600.0)
+    clock.now += 3599.0
+    assert await other.cache.last(KEY, 3600.0) == (b"document", made)
+    assert await other.cache.last(OTHER_KEY, 3600.0) is None
+    assert await other.cache.last(KEY, 3000.0) is None
+    assert other.took() == {"hit": 1, "refused_expired": 1}
+    await load(b"gone", 0.0)  # what is not kept takes the place of what was
+    assert await other.cache.last(KEY, 3600.0) is None

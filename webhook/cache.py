@@ -91,6 +91,10 @@ class Cache(Generic[K, V]):
         if entry is not None and entry.value == value:
             self._drop(key)
 
+    def remove(self, key: K) -> None:
+        """Whatever value there is, is served no more."""
+        self._drop(key)
+
     def is_loading(self, key: K) -> bool:
         """Whether somebody asked for the value, and it is on its way."""
         return key in self._loads

@@ -2,8 +2,9 @@
 
 A sealed entry says when it was made and for how long it is good, and is bound to its name; who lacks the key can
 neither make one, nor change one, nor have it taken for another's, and whoever keeps an old one has it for as long as it
-was good anyway. Names are sealed too, so that they tell nobody which repositories are verified; contents are open to
-read. What an entry's bytes mean, and whether they are right, is for whoever asked for them. specs: RFC 2104, RFC 6234.
+was good anyway; who asks for the last one instead says how old it may be. Names are sealed too, so that they tell
+nobody which repositories are verified; contents are open to read. What an entry's bytes mean, and whether they are
+right, is for whoever asked for them. specs: RFC 2104, RFC 6234.
 """
 
 from __future__ import annotations
@@ -65,6 +66,24 @@ class Sealer:
 
     def open(self, key: str, entry: bytes, now: float) -> Loaded[bytes]:
         """What was sealed for `key`, and how many seconds it is good from `now` on. Raises: RefusedError."""
+        payload, made_at, lifetime = self._opened(key, entry, now)
+        left = lifetime - max(now - made_at, 0.0)
+        if left <= 0:
+            raise RefusedError(Refusal.EXPIRED)
+        return Loaded(payload, left)
+
+    def open_last(self, key: str, entry: bytes, now: float, *, max_age: float) -> tuple[bytes, float]:
+        """What was sealed for `key` less than `max_age` seconds ago, good or not any more, and when.
+
+        Raises: RefusedError.
+        """
+        payload, made_at, _ = self._opened(key, entry, now)
+        if now - made_at >= max_age:
+            raise RefusedError(Refusal.EXPIRED)
+        return payload, made_at
+
+    def _opened(self, key: str, entry: bytes, now: float) -> tuple[bytes, float, float]:
+        """What was sealed for `key`, when, and its lifetime. Raises: RefusedError."""
         if len(entry) > SEALED_MAX_BYTES:
             raise RefusedError(Refusal.OVERSIZED)
         if len(entry) < _HEADER.size + _SEAL_BYTES or entry[0] != _VERSION:
@@ -73,13 +92,9 @@ class Sealer:
         if not hmac.compare_digest(seal, self._seal(key, header, payload)):
             raise RefusedError(Refusal.FORGED)
         _, made_at, lifetime = _HEADER.unpack(header)
-        age = now - made_at / 1000
-        if age < -SKEW:
+        if now - made_at / 1000 < -SKEW:
             raise RefusedError(Refusal.EARLY)
-        left = lifetime / 1000 - max(age, 0.0)
-        if left <= 0:
-            raise RefusedError(Refusal.EXPIRED)
-        return Loaded(payload, left)
+        return payload, made_at / 1000, lifetime / 1000
 
     def _digest(self, key: str) -> bytes:
         return _hmac(self._names, key.encode())

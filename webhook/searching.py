@@ -71,8 +71,9 @@ class Judgements:
     def put(self, evidence: Evidence, question: Question, judgement: Judgement) -> None:
         """`judgement` is there for who asks the same, if it proves anything."""
         found = Findings(question.now, judgement.outcomes, judgement.weighed, judgement.unsettled)
-        # What could not be examined may turn out otherwise the next time
-        if found.places and all(outcome.verdict is not Verdict.INCONCLUSIVE for outcome in found.outcomes):
+        # What could not be examined may turn out otherwise the next time, and so may what is judged by our clock alone
+        lasting = all(o.verdict is not Verdict.INCONCLUSIVE and o.code is not Code.TIME_INVALID for o in found.outcomes)
+        if found.places and lasting and all(one.code is not Code.TIME_INVALID for one in found.weighed):
             self._kept.put(_fingerprint(evidence, question), found, self._lifetime)
 
 

@@ -31,10 +31,13 @@ local found = redis.call('GET', KEYS[1])
 if found then return found end
 return redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) and 1 or 0
 """
-# A claim of one's own ends, and what was loaded under it is there
+# A claim of one's own ends, and what was loaded under it is there; as the last one too, or the last one is gone
 _SETTLE = """
 if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
-if ARGV[2] then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
+if ARGV[2] then
+  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+  if ARGV[4] then redis.call('SET', KEYS[3], ARGV[2], 'PX', ARGV[4]) else redis.call('DEL', KEYS[3]) end
+end
 return 1
 """
 
@@ -101,6 +104,25 @@ class SharedCache:
         self._observe("miss")
         return await self._load(claim, load)
 
+    async def last(self, key: str, max_age: float) -> tuple[bytes, float] | None:
+        """What some replica loaded last for `key` at most `max_age` seconds ago, and when; good or not any more.
+
+        Only what was loaded with a stale time is there for as long as that.
+        """
+        try:
+            reply = await self._store.ask("GET", _last(self._sealer.name(key)))
+            if not isinstance(reply, bytes):
+                return None
+            found = await _aside(len(reply), lambda: self._sealer.open_last(key, reply, self._now(), max_age=max_age))
+        except (SkippedError, FailedError) as error:
+            self._observe("skipped" if isinstance(error, SkippedError) else "failed")
+            return None
+        except RefusedError as error:
+            self._observe(f"refused_{error.refusal}")
+            return None
+        self._observe("hit")
+        return found
+
     async def close(self) -> None:
         """What was about to be put is put, if the store answers in time, and connections are closed."""
         await asyncio.gather(*self._tasks)
@@ -150,13 +172,14 @@ class SharedCache:
 
     async def _settle(self, claim: _Claim, loaded: Loaded[bytes] | None, began: float) -> None:
         """What was `loaded` is there for the others, good from when it was asked for; in any case nobody waits."""
-        left = int((loaded.lifetime - (self._now() - began)) * 1000) if loaded is not None else 0
+        age = self._now() - began
+        left, stale = (int((s - age) * 1000) for s in ((loaded.lifetime, loaded.stale) if loaded else (0.0, 0.0)))
         try:
             if loaded is None or len(loaded.value) > PAYLOAD_MAX_BYTES or left <= 0:
                 await self._eval(_SETTLE, claim)
                 return
             entry = await _aside(len(loaded.value), lambda: self._sealer.seal(claim.key, loaded, began))
-            await self._eval(_SETTLE, claim, entry, left)
+            await self._eval(_SETTLE, claim, entry, left, *([stale] if stale > 0 else []))
             self._observe("put")
         except SkippedError:
             self._observe("skipped")
@@ -164,7 +187,12 @@ class SharedCache:
             self._observe("failed")
 
     async def _eval(self, script: str, claim: _Claim, *arguments: bytes | int) -> Reply:
-        return await self._store.ask("EVAL", script, 2, claim.name, f"{claim.name}:claim", claim.token, *arguments)
+        keys = (claim.name, f"{claim.name}:claim", _last(claim.name))
+        return await self._store.ask("EVAL", script, len(keys), *keys, claim.token, *arguments)
+
+
+def _last(name: str) -> str:
+    return f"{name}:last"
 
 
 def _pauses() -> Iterator[float]:

@@ -27,7 +27,7 @@ from tests.doubles.registry import (
     times,
 )
 from webhook.demo.registry import Incoming, Outgoing
-from webhook.errors import Code, CountersignError, MalformedError, RejectedError, TamperedError
+from webhook.errors import Code, CountersignError, InconclusiveError, MalformedError, RejectedError, TamperedError
 from webhook.oci import manifest
 from webhook.oci.manifest import Descriptor, Index, Manifest
 from webhook.oci.reference import Repository, parse_digest
@@ -369,6 +369,19 @@ class TestReferrers:
         found = await registry.fetch_referrers(repository, DIGEST)
         assert (found.supported, found.manifests) == (False, ())
         assert len(app.seen) == 1
+
+    @pytest.mark.parametrize("media_type", ["text/html", "application/json", ""])
+    async def test_what_is_no_listing_is_an_outage_of_a_host_that_lists(
+        self, media_type: str, host: str, registry: Registry, repository: Repository, app: HostileRegistry
+    ) -> None:
+        other = Repository(host, "team/other")
+        app.rules.append(on("/team/other/referrers/", 200, headers=(("content-type", media_type),)))
+        assert not (await registry.fetch_referrers(other, DIGEST)).supported
+        await registry.fetch_manifest(repository, DIGEST)
+        assert (await registry.fetch_referrers(repository, DIGEST)).supported
+        error = await refusal(registry.fetch_referrers(other, DIGEST))
+        assert (error.code, type(error)) == (Code.REGISTRY_UNAVAILABLE, InconclusiveError)
+        assert not registry.lacks_referrers(host)
 
     @pytest.mark.parametrize(
         ("body", "code"),

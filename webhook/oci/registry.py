@@ -22,7 +22,7 @@ from webhook.cache import Cache
 from webhook.errors import Code, InconclusiveError, MalformedError, RejectedError, TamperedError, quote
 from webhook.network import Answer, Network
 from webhook.oci import answers, links, manifest, reference
-from webhook.oci.authn import Credential, CredentialSource, PrivateCredentials
+from webhook.oci.authn import CredentialSource, Lent, PrivateCredentials
 from webhook.oci.complaint import codes
 from webhook.oci.courtesy import Shunned, Told
 from webhook.oci.documents import Document, Documents, Shared
@@ -34,9 +34,8 @@ __all__ = ["Lent", "Observer", "Referrers", "Registry", "RequestKind"]
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
-Lent = tuple[Credential, ...]
 
-FACT_LIFETIME = 3600.0  # seconds; what is learned of a host only changes the order of asking
+FACT_LIFETIME = 3600.0  # seconds; what is learned of a host changes the order of asking, and what is an outage
 HOSTS_MAX = 1024
 REPOSITORIES_MAX = 10_000
 MAX_PAGE_ENTRIES = 20_000  # of one page; more than fit into its bytes
@@ -82,6 +81,7 @@ class Registry:
         self._transport = Transport(limits=limits, network=network, credentials=credentials, observe=observe, told=told)
         self._documents = Documents(cache, shared)
         self._afresh = False
+        self._recalled: list[float] | None = None  # of a view that asks nobody, when each listing was seen
         self._without_head: Cache[str, bool] = Cache(max_entries=HOSTS_MAX)
         self._without_referrers: Cache[str, bool] = Cache(max_entries=HOSTS_MAX)
         self._with_referrers: Cache[str, bool] = Cache(max_entries=HOSTS_MAX)
@@ -102,13 +102,32 @@ class Registry:
     @property
     def is_shared(self) -> bool:
         """Whether listings may be what another replica saw a while ago."""
-        return self._documents.shared is not None and self._private is None and not self._afresh
+        return self._shares and not self._afresh and not self.asks_nobody
 
     def afresh(self) -> Registry:
         """A view that asks registries themselves for what may change."""
         view = copy.copy(self)
         view._afresh = True
         return view
+
+    def remembered(self) -> Registry | None:
+        """A view that asks no registry, and shows what replicas saw last of listings; of what nobody saw, that there is
+        none. `None` where nothing is shared."""
+        if not self._shares:
+            return None
+        view = copy.copy(self)
+        view._recalled = []
+        return view
+
+    @property
+    def asks_nobody(self) -> bool:
+        """Whether this is such a view."""
+        return self._recalled is not None
+
+    @property
+    def recalled_at(self) -> float | None:
+        """When the oldest of what such a view has shown was seen, by the wall clock."""
+        return min(self._recalled or (), default=None)
 
     async def prepare(self, repository: Repository) -> None:
         """What `lent` says of `repository` holds for what is asked next. Nothing was sent to the registry."""
@@ -151,7 +170,7 @@ class Registry:
 
         Raises: InconclusiveError (`not_cached`), RejectedError.
         """
-        if not answers.is_pull_through(repository):
+        if not answers.is_pull_through(repository) or self.asks_nobody:
             return
         if self._imported.get((repository, self.lent(repository), digest)) is not None:
             return
@@ -236,15 +255,31 @@ class Registry:
 
     async def _list(self, repository: Repository, name: str, load: Callable[[], Awaitable[Document]]) -> Document:
         """A listing, as `load` would bring it. Raises: what `load` raises."""
-        if self._documents.shared is None or self._private is not None:
+        if self.asks_nobody:
+            return await self._recall(repository, name)
+        if not self._shares:
             return await load()
         return await self._documents.listing(repository, name, load, afresh=self._afresh)
+
+    async def _recall(self, repository: Repository, name: str) -> Document:
+        assert self._recalled is not None
+        found = await self._documents.last(repository, name)
+        if found is None:
+            return Document(None)
+        self._recalled.append(found[1])
+        return found[0]
 
     async def _content(
         self, repository: Repository, descriptor: Descriptor, load: Callable[[], Awaitable[bytes]]
     ) -> bytes:
-        share = self._private is None
-        return await self._documents.content(repository, self.lent(repository), descriptor, load, share=share)
+        if self.asks_nobody:
+            load = functools.partial(_ask_nobody, repository)
+        lent, share = functools.partial(self.lent, repository), self._private is None
+        return await self._documents.content(repository, lent, descriptor, load, share=share)
+
+    @property
+    def _shares(self) -> bool:
+        return self._documents.shared is not None and self._private is None
 
     async def _ask_document(self, repository: Repository, name: Digest | str) -> Document:
         """Without a body where the registry has none (404)."""
@@ -341,14 +376,14 @@ class Registry:
             )
         )
         answers.check_exists(repository, answer)
-        if answer.status == 200 and self._is_listing(repository, answer):
+        if answer.status == 200 and self._lists(repository, answer):
             return answer
         if answer.status == 200 or answer.status in _NO_REFERRERS:
             self._note_no_referrers(repository, answer)
             return None
         raise answers.odd(repository, answer)
 
-    def _is_listing(self, repository: Repository, answer: Answer) -> bool:
+    def _lists(self, repository: Repository, answer: Answer) -> bool:
         """Whether an answer of 200 lists anything. Raises: InconclusiveError, where this host is known to list."""
         host, served = reference.matching_host(repository.host), answers.media_type(answer)
         if served == manifest.OCI_INDEX:
@@ -394,6 +429,10 @@ class Registry:
             self._without_referrers.put(reference.matching_host(repository.host), True, FACT_LIFETIME)
         else:
             self._facts.put(key, _Fact.NO_REFERRERS, FACT_LIFETIME)
+
+
+async def _ask_nobody(repository: Repository) -> bytes:
+    raise InconclusiveError(Code.REGISTRY_UNAVAILABLE, f"{quote(str(repository))}: not asked")
 
 
 def _referrers_of(repository: Repository) -> str:
