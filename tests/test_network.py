@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 from yarl import URL
 
+from webhook import network as dialling
 from webhook import settings
 from webhook.errors import OperatorError
 from webhook.network import Network, Request, Target
@@ -65,3 +69,48 @@ def test_neither_requests_nor_targets_show_secrets() -> None:
     target = Target(origin="https://ghcr.io", host="ghcr.io", port=443, proxy=proxy)
     request = Request("GET", target, URL("https://ghcr.io/?sig=s3cr3t"), {"Authorization": "s3cr3t"}, 1, 1)
     assert "s3cr3t" not in repr((target, request))
+
+
+class TestConnectionsThatAreKept:
+    """Of hosts that all answer, each at an address of its own."""
+
+    KEPT, HOSTS = 4, 12
+
+    async def test_no_more_than_may_be_in_use_however_many_hosts(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(dialling, "CONNECTIONS", self.KEPT)
+        served: list[asyncio.StreamWriter] = []  # a connection each, until it ends
+        made: list[int] = []  # the host's number, for each connection
+
+        async def serve(number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            served.append(writer)
+            made.append(number)
+            while await reader.readline():
+                while await reader.readline() != b"\r\n":
+                    pass
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            served.remove(writer)
+            writer.close()
+
+        async with AsyncExitStack() as opened:
+            servers = [
+                await opened.enter_async_context(
+                    await asyncio.start_server(functools.partial(serve, number), f"127.0.1.{number}", 0)
+                )
+                for number in range(1, self.HOSTS + 1)
+            ]
+            client = Network(settings.Network()).open(connections_per_host=16)
+            opened.push_async_callback(client.close)
+            for _ in range(2):
+                for server in servers:
+                    assert (await client.exchange(_request(*server.sockets[0].getsockname()))).status == 200
+            while len(served) > self.KEPT:
+                await asyncio.sleep(0.01)
+            assert len(served) == self.KEPT
+            kept, others = range(1, self.KEPT + 1), range(self.KEPT + 1, self.HOSTS + 1)
+            assert made == [*kept, *others, *others]  # who came first is still connected
+
+
+def _request(host: str, port: int) -> Request:
+    origin = f"http://{host}:{port}"
+    target = Target(origin=origin, host=host, port=port, loopback=True)
+    return Request("GET", target, URL(origin), {}, max_bytes=1, error_max_bytes=1)
