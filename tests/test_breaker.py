@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from webhook.breaker import FAILURES, PAUSE_LONGEST, Breaker, Breakers
+from webhook.breaker import FAILURES, LONGEST_PAUSE, Breaker, Breakers
 
 
 def stopped(pause: float = 2.0) -> Breaker:
@@ -34,8 +34,8 @@ def test_while_one_goes_to_see_the_others_wait() -> None:
     breaker = stopped()
     assert breaker.admit(1.5) == 0.5
     assert breaker.admit(2.0) == 0.0
-    assert breaker.admit(2.0) == PAUSE_LONGEST
-    assert breaker.admit(20.0) == PAUSE_LONGEST - 18
+    assert breaker.admit(2.0) == LONGEST_PAUSE
+    assert breaker.admit(20.0) == LONGEST_PAUSE - 18
 
 
 def test_each_look_in_vain_makes_the_pause_longer_up_to_the_longest() -> None:
@@ -45,7 +45,7 @@ def test_each_look_in_vain_makes_the_pause_longer_up_to_the_longest() -> None:
         breaker.note(now)
         pauses.append(breaker.wait(now))
         now += pauses[-1]
-    assert pauses == [4.0, 8.0, 16.0, PAUSE_LONGEST, PAUSE_LONGEST, PAUSE_LONGEST]
+    assert pauses == [4.0, 8.0, 16.0, LONGEST_PAUSE, LONGEST_PAUSE, LONGEST_PAUSE]
 
 
 def test_what_was_under_way_when_it_stopped_makes_nothing_longer() -> None:

@@ -12,7 +12,6 @@ import json
 import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,15 +21,14 @@ import pytest
 import pytest_asyncio
 
 from tests.admission.test_pinning_server import Injector, configuration, pod, webhook
-from tests.chart.installed import ACCOUNT, Installed, installed
+from tests.chart.installed import ACCOUNT, Installed, configmap, shop
 from tests.chart.rendering import NAMESPACE, RELEASE
 from tests.cluster.certificates import Authority
-from tests.conftest import API_SERVER, TOOLS
+from tests.conftest import API_SERVER
 from tests.conftest import CHART as TOOLS_OF_CHART
-from tests.doubles.registry import HostileRegistry, running
 from tests.doubles.verifying import NAME, Shelf
 from tests.doubles.verifying import RELEASE as SIGNER
-from tests.kube.apiserver import Server, User, webhook_service
+from tests.kube.apiserver import User, webhook_service
 from tests.policy.documents import policy
 from webhook import settings
 from webhook.policy import kept, parcel
@@ -46,7 +44,6 @@ VALUES: Mapping[str, Any] = {
     "pin": {"enabled": True},
     "workloads": {"action": "deny"},
 }
-LABELS = {"countersign.dev/policy": "true"}
 IN_FORCE_SECONDS = 1.0  # from the end of `kubectl apply`
 
 
@@ -78,11 +75,6 @@ class Site:
         await self.at.until(loaded, "production is in force")
 
 
-def configmap(name: str, text: str) -> dict[str, Any]:
-    metadata = {"name": name, "namespace": NAMESPACE, "labels": LABELS}
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {f"{name}.yaml": text}}
-
-
 def production(mode: str = "enforce") -> dict[str, Any]:
     keys = [{"name": "release", "publicKey": SIGNER.public_pem}]
     return configmap("production", policy("production", mode=mode, more=f"  trustedKeys: {json.dumps(keys)}\n"))
@@ -90,15 +82,7 @@ def production(mode: str = "enforce") -> dict[str, Any]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
-    folder = tmp_path_factory.mktemp("installation")
-    async with AsyncExitStack() as opened:
-        stored = HostileRegistry()
-        shelf = Shelf(await opened.enter_async_context(running(stored)), stored)
-        shelf.sign(shelf.image("signed"), SIGNER)
-        shelf.image("unsigned", tag="unsigned")
-        server = opened.enter_context(Server(folder / "api", TOOLS / "bin", ACCOUNT, JANE))
-        server.namespace("shop")
-        at = await opened.enter_async_context(installed(server, folder, VALUES, registries=[{"host": shelf.host}]))
+    async with shop(tmp_path_factory.mktemp("installation"), VALUES, JANE) as (at, shelf):
         yield Site(at, shelf)
 
 

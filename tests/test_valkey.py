@@ -27,7 +27,7 @@ async def test_no_more_commands_wait_than_may(monkeypatch: pytest.MonkeyPatch) -
         await store.close()
 
 
-async def test_few_connections_serve_many(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_few_connections_serve_many() -> None:
     async with talker(b":1\r\n") as configured:
         store = Store(configured)
         assert await asyncio.gather(*(store.ask("GET", "x") for _ in range(100))) == [1] * 100
@@ -43,7 +43,7 @@ async def test_a_cancelled_command_leaves_no_answer_to_the_next() -> None:
         await asyncio.sleep(0.05)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        assert await store.ask("GET", "x") != b"later"
+        assert await store.ask("GET", "x") == 4
         await store.close()
 
 

@@ -14,14 +14,14 @@ from typing import Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 
 FAILURES = 5  # in a row
-PAUSE_LONGEST = 30.0  # seconds; how long somebody who is back may go unnoticed
+LONGEST_PAUSE = 30.0  # seconds; how long somebody who is back may go unnoticed
 
 
 @dataclass(slots=True)
 class Breaker:
     """Who failed since `since`, at last because of `why`. Times are monotonic, in seconds."""
 
-    pause: float = PAUSE_LONGEST  # the next one
+    pause: float = LONGEST_PAUSE  # the next one
     since: float = 0.0
     why: str = ""
     failures: int = 0
@@ -42,7 +42,7 @@ class Breaker:
     def begin(self, now: float) -> None:
         """A request is made, as `wait` allows; if it goes to see, the others wait for what it finds."""
         if self.failures >= FAILURES:
-            self.until, self.is_tried = now + PAUSE_LONGEST, True
+            self.until, self.is_tried = now + LONGEST_PAUSE, True
 
     def note(self, now: float, why: str = "") -> None:
         """A request failed. Those that were under way when the pause began do not make it longer."""
@@ -50,7 +50,7 @@ class Breaker:
         self.why = why
         if self.failures == FAILURES or self.is_tried:
             self.until, self.is_tried = now + self.pause, False
-            self.pause = min(2 * self.pause, PAUSE_LONGEST)
+            self.pause = min(2 * self.pause, LONGEST_PAUSE)
 
     def leave(self, now: float) -> None:
         """Who went to see came back without knowing: the next may go at once."""

@@ -142,7 +142,11 @@ def build(configured: Settings, *, kube: Kube | None = None, audit_descriptor: i
     outside = join(
         configured,
         Observers(
-            metrics.registry_request, metrics.revocation, metrics.key_refresh, metrics.courtesy, metrics.shared_cache
+            registry=metrics.registry_request,
+            revocation=metrics.revocation,
+            key=metrics.key_refresh,
+            courtesy=metrics.courtesy,
+            shared=metrics.shared_cache,
         ),
     )
     collector = Collector(registry=outside.registry, limits=configured.evidence, observe=metrics.stage)

@@ -127,7 +127,7 @@ class Cache:
     """How long what was learned may be used again, and how much of it one process holds."""
 
     findings_lifetime: float = 300.0  # of what satisfied a review, until its registry is asked again; 0: never kept
-    findings_max_bytes: int = 8 * MIB  # some ten thousand images
+    findings_max_bytes: int = 8 * MIB  # some three thousand images
     presence_stale: float = 24 * 3600.0  # for which it stands in while its registry does not answer
     outcomes_lifetime: float = 3600.0  # of one piece of evidence that was verified
     outcomes_max_bytes: int = 2 * MIB

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from yarl import URL
 
-from webhook.breaker import FAILURES, PAUSE_LONGEST
+from webhook.breaker import FAILURES, LONGEST_PAUSE
 from webhook.errors import Code, InconclusiveError
 from webhook.network import Answer, UnreachableError
 from webhook.oci import courtesy
@@ -133,7 +133,7 @@ def test_a_refusal_of_one_repository_says_so(world: World) -> None:
 
 def test_one_goes_to_see_and_an_answer_ends_it(world: World) -> None:
     world.ask(REFUSED, times=FAILURES)
-    world.clock.now += courtesy.PAUSE_FIRST
+    world.clock.now += courtesy.FIRST_PAUSE
     assert world.courtesy.wait(US, 0.0) == 0.0
     world.courtesy.begin(US)
     assert not world.is_asked(US)
@@ -146,7 +146,7 @@ def test_one_goes_to_see_and_an_answer_ends_it(world: World) -> None:
 
 def test_looks_in_vain_are_rarer_and_rarer(world: World) -> None:
     world.ask(REFUSED, times=FAILURES)
-    for pause in (2.0, 4.0, 8.0, 16.0, PAUSE_LONGEST, PAUSE_LONGEST):
+    for pause in (2.0, 4.0, 8.0, 16.0, LONGEST_PAUSE, LONGEST_PAUSE):
         world.clock.now += pause - 0.1
         assert not world.is_asked(US)
         world.clock.now += 0.1
@@ -155,14 +155,14 @@ def test_looks_in_vain_are_rarer_and_rarer(world: World) -> None:
 
 def test_who_went_to_see_and_gave_up_lets_the_next_go(world: World) -> None:
     world.ask(REFUSED, times=FAILURES)
-    world.clock.now += courtesy.PAUSE_FIRST
+    world.clock.now += courtesy.FIRST_PAUSE
     world.ask(None, times=3)
     world.ask(answered(200))
 
 
 def test_a_host_that_falls_silent_while_one_repository_failed_lets_neither_be_forgotten(world: World) -> None:
     world.ask(answered(503), times=FAILURES)
-    world.clock.now += courtesy.PAUSE_FIRST
+    world.clock.now += courtesy.FIRST_PAUSE
     world.ask(REFUSED)  # which went to see about the repository, and did not learn of it
     world.ask(answered(503))
     assert not world.is_asked(US)
@@ -213,7 +213,7 @@ def test_notes_are_a_line_for_each_without_secrets_and_twenty_at_most(world: Wor
     for number in range(100):
         world.ask(REFUSED, replace(US, origin=f"https://host-{number}.example.com"), times=FAILURES)
     assert len(courtesy.notes(world.courtesy.shunned())) == courtesy.NOTES_MAX
-    world.clock.now += courtesy.PAUSE_FIRST
+    world.clock.now += courtesy.FIRST_PAUSE
     assert not courtesy.notes(world.courtesy.shunned())
 
 

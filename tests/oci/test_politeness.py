@@ -36,7 +36,7 @@ ONCE = settings.Registry(attempts=1)
 
 @pytest.fixture
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(courtesy, "PAUSE_FIRST", 0.2)
+    monkeypatch.setattr(courtesy, "FIRST_PAUSE", 0.2)
 
 
 @dataclass

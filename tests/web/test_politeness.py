@@ -7,7 +7,7 @@ import itertools
 import statistics
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -133,7 +133,8 @@ async def test_a_registry_that_is_away_is_told_of_and_makes_nobody_unready(tmp_p
 async def test_who_was_verified_passes_while_his_registry_is_away(tmp_path: Path, kept: float) -> None:
     stored = MemoryRegistry()
     cache = replace(settings.Cache(), findings_lifetime=kept, presence_stale=3600.0 if kept else 0.0)
-    async with running(stored) as host:
+    async with AsyncExitStack() as there:
+        host = await there.enter_async_context(running(stored))
         shelf = Shelf(host, stored)
         digest = shelf.image()
         shelf.sign(digest, RELEASE)
@@ -141,12 +142,9 @@ async def test_who_was_verified_passes_while_his_registry_is_away(tmp_path: Path
         configured = Settings(
             registry=settings.Registry(hosts=(entry,)), trust=settings.Trust(refresh_interval=None), cache=cache
         )
-        serve = serving(tmp_path, configured, key=RELEASE.public_pem)
-        webhook = await serve.__aenter__()
-        assert (await webhook.ask(review(f"{host}/{shelf.name}@{digest}"))).allowed
-    try:
-        for _ in range(2 * FAILURES):
-            answer = await webhook.ask(review(f"{host}/{shelf.name}@{digest}"))
-            assert answer.allowed is bool(kept)
-    finally:
-        await serve.__aexit__(None, None, None)
+        async with serving(tmp_path, configured, key=RELEASE.public_pem) as webhook:
+            assert (await webhook.ask(review(f"{host}/{shelf.name}@{digest}"))).allowed
+            await there.aclose()
+            for _ in range(2 * FAILURES):
+                answer = await webhook.ask(review(f"{host}/{shelf.name}@{digest}"))
+                assert answer.allowed is bool(kept)

@@ -118,8 +118,8 @@ class SignerRevocation:
 
     def _forget(self, inquiry: SignerInquiry) -> None:
         """No answer of before counts any more."""
-        self._good.put(inquiry, _Good(self._clock(), self._monotonic()), 0.0)
-        self._answers.put(inquiry, _GOOD, 0.0)
+        self._good.remove(inquiry)
+        self._answers.remove(inquiry)
 
     async def _ask(self, inquiry: SignerInquiry) -> Status:
         region = self._configured.signer_region or inquiry.region

@@ -41,6 +41,7 @@ class Credential:
 
 
 ANONYMOUS = Credential()
+Lent = tuple[Credential, ...]  # of a pod's own, for one registry; empty for who is shown what everybody is
 
 
 class CredentialSource(Protocol):
@@ -58,7 +59,7 @@ class CredentialSource(Protocol):
 class PrivateCredentials(CredentialSource, Protocol):
     """Those of a pod under review: nobody else may use them, nor be told what was learned with them."""
 
-    def lent(self, repository: Repository) -> tuple[Credential, ...]:
+    def lent(self, repository: Repository) -> Lent:
         """What was handed out for `repository` so far: two who were lent the same may be told the same."""
 
     def unread(self, repository: Repository) -> str:

@@ -25,7 +25,7 @@ from webhook.errors import Code, InconclusiveError, quote
 from webhook.network import Answer, UnreachableError
 from webhook.oci.authn import Credential
 
-PAUSE_FIRST = 2.0  # seconds
+FIRST_PAUSE = 2.0  # seconds
 LIMIT_LONGEST = 60.0  # seconds; a registry may say more, but it is asked again
 KEPT_MAX = 4096  # whoever creates pods chooses hosts and repositories
 NOTES_MAX = 20
@@ -83,14 +83,14 @@ class Shunned:
 
 
 class Courtesy:
-    """`clock` is monotonic, in seconds. For one event loop."""
+    """What was learned so far of whom not to ask. `clock` is monotonic, in seconds. For one event loop."""
 
     def __init__(
         self, *, told: Told = lambda event, authority: None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._told, self._clock = told, clock
         self._limits: Cache[_Key, _Limit] = Cache(max_entries=KEPT_MAX, clock=clock)
-        self._breakers: Breakers[_Key] = Breakers(first_pause=PAUSE_FIRST, max_entries=KEPT_MAX)
+        self._breakers: Breakers[_Key] = Breakers(first_pause=FIRST_PAUSE, max_entries=KEPT_MAX)
 
     def wait(self, whom: Whom, patience: float) -> float:
         """Seconds until `whom` may be asked, `patience` at most; zero: now.
