@@ -86,7 +86,6 @@ class Examination:
         self._selections = pending.selections
         self._digest = pending.reference.digest
         self._search: Search | None = None
-        self._met: Search | None = None
         self._recalled: _Seen | None = None
         self.by = "searched"
         self._failures: list[Outcome] = []
@@ -153,15 +152,12 @@ class Examination:
         return self._tell(self._judge(seen, known=self._known_before(seen)), seen)
 
     def is_met(self, search: Search) -> bool:
-        """What `search` found is enough for every policy, and stays so: it only grows."""
-        if self._met is not search:
-            outcomes = search.judged()
-            is_enough = all(
-                decide.is_met(one, outcomes, self._blocked, weighed=search.weighed, now=self._pending.now)
-                for one in _undecided(self._selections)
-            )
-            self._met = search if is_enough else None
-        return self._met is search
+        """What `search` found is enough for every policy."""
+        outcomes = search.judged()
+        return all(
+            decide.is_met(one, outcomes, self._blocked, weighed=search.weighed, now=self._pending.now)
+            for one in _undecided(self._selections)
+        )
 
     def ended(self, search: Search) -> None:
         """What `search` found is kept for the next review, where it sufficed and a registry was asked."""

@@ -7,7 +7,7 @@ import re
 import socket
 
 import pytest
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from webhook import settings
 from webhook.web import server
@@ -83,3 +83,34 @@ async def test_an_answer_leaves_in_one_piece_with_its_head(request_line: str, he
     assert all(re.fullmatch(p, w.decode(), re.DOTALL) for p, w in zip(pieces, wire.pieces, strict=True)), wire.pieces
     assert wire.closed is (bool(header.startswith("Connection")) or request_line == "POST /broken")
     protocol.connection_lost(None)
+
+
+async def test_whether_a_body_is_there_is_told_before_it_is_asked_for() -> None:
+    told: list[bool] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        told.append(server.is_all_there(receive))
+        while (await receive())["more_body"]:
+            told.append(server.is_all_there(receive))
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    async def elsewhere() -> Message:
+        return {"type": "http.request"}
+
+    made = server.make(app, settings.Server(), None)
+    made.config.load()
+    protocol = made.config.http_protocol_class(  # type: ignore[call-arg]
+        config=made.config, server_state=made.server_state, app_state={}
+    )
+    protocol.connection_made(Wire())
+    for pieces in ((b"{}",), (b"{", b"}")):
+        protocol.data_received(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n")
+        for piece in pieces:
+            protocol.data_received(piece)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        await asyncio.gather(*made.server_state.tasks)
+    protocol.connection_lost(None)
+    assert told == [True, False, False]  # of the second, before and after its first part
+    assert not server.is_all_there(elsewhere)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
+from webhook.audit.durations import Durations
 from webhook.audit.record import Entry
 from webhook.audit.stale import StaleAdmissions
 from webhook.audit.standing import OTHER, ROOTS_MAX, ClusterStanding, Shunning, Standing
@@ -65,37 +66,21 @@ class Metrics:
 
     def __init__(self, *, hosts: Mapping[str, str], version: str) -> None:
         self.registry = CollectorRegistry()
+        self.inflight = 0  # reviews being answered now
         self._hosts = {**WELL_KNOWN_HOSTS, **hosts}
         self._reviews = self._counter("admission_requests", "Reviews answered.", "webhook", "operation", "decision")
-        self._review_seconds = Histogram(
-            "countersign_admission_request_duration_seconds",
-            "Time from a review's arrival to its answer.",
-            buckets=BUCKETS,
-            registry=self.registry,
-        )
-        self.inflight = Gauge("countersign_admission_inflight", "Reviews being answered now.", registry=self.registry)
-        self._lag = Histogram(
-            "countersign_event_loop_lag_seconds",
-            "How late the event loop came to what was due, looked at some times a second.",
-            buckets=LAG_BUCKETS,
-            registry=self.registry,
-        )
-        stages = Histogram(
-            "countersign_stage_duration_seconds",
-            "Time that reviews spend in each stage.",
-            ("stage",),
-            buckets=STAGE_BUCKETS,
-            registry=self.registry,
-        )
-        self._stages = {stage: stages.labels(stage).observe for stage in STAGES}
+        text = "Time from a review's arrival to its answer."
+        self._review_took = self._durations("admission_request_duration_seconds", text, BUCKETS).of()
+        inflight = Gauge("countersign_admission_inflight", "Reviews being answered now.", registry=self.registry)
+        inflight.set_function(lambda: self.inflight)
+        text = "How late the event loop came to what was due, looked at some times a second."
+        self._lag = self._durations("event_loop_lag_seconds", text, LAG_BUCKETS).of()
+        text = "Time that reviews spend in each stage."
+        stages = self._durations("stage_duration_seconds", text, STAGE_BUCKETS, "stage")
+        self._stages = {stage: stages.of(stage) for stage in STAGES}
         self._requests = self._counter("registry_requests", "Requests to registries.", "host", "kind", "code")
-        self._request_seconds = Histogram(
-            "countersign_registry_request_duration_seconds",
-            "Time that registries take to answer.",
-            ("kind",),
-            buckets=BUCKETS,
-            registry=self.registry,
-        )
+        text = "Time that registries take to answer."
+        self._request_seconds = self._durations("registry_request_duration_seconds", text, BUCKETS, "kind")
         self._courtesies = self._counter(
             "registry_courtesy", "Registries that were not asked, and why.", "host", "event"
         )
@@ -128,14 +113,13 @@ class Metrics:
         build.labels(version, platform.python_version()).set(1)
         ProcessCollector(registry=self.registry)
         self._children: dict[tuple[object, ...], Callable[[], None]] = {}
-        self._request_observers: dict[str, Callable[[float], None]] = {}
 
     def review(self, entry: Entry) -> None:
         """`entry` is counted: the review, its time, and the verdict on each image."""
         request = entry.request
         operation = request.operation if request.operation in OPERATIONS else OTHER
         self._count(self._reviews, entry.webhook, operation, entry.word)
-        self._review_seconds.observe(entry.duration)
+        self._review_took(entry.duration)
         self._stages["total"](entry.duration)
         if request.unexpected:
             self._count(self._unexpected)
@@ -157,17 +141,14 @@ class Metrics:
 
     def lagged(self, seconds: float) -> None:
         """The event loop came so many seconds late to what was due."""
-        self._lag.observe(seconds)
+        self._lag(seconds)
 
     def registry_request(self, kind: str, host: str, status: int, seconds: float) -> None:
         """A registry answered with `status`, or with nothing (0)."""
         label = self._hosts.get(host, OTHER)
         code = str(status) if 100 <= status < 600 else "none"
         self._count(self._requests, label, str(kind), code)
-        observe = self._request_observers.get(kind)
-        if observe is None:
-            observe = self._request_observers[kind] = self._request_seconds.labels(str(kind)).observe
-        observe(seconds)
+        self._request_seconds.of(str(kind))(seconds)
 
     def courtesy(self, event: str, host: str) -> None:
         """A registry is not asked any more (`opened`), answers again (`closed`), or asked to be left alone (`limited`);
@@ -250,6 +231,9 @@ class Metrics:
     def expose(self) -> bytes:
         """Everything, in the text format."""
         return generate_latest(self.registry)
+
+    def _durations(self, name: str, text: str, bounds: Sequence[float], label: str = "") -> Durations:
+        return Durations(f"countersign_{name}", text, bounds, registry=self.registry, label=label)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"countersign_{name}", text, labels, registry=self.registry)

@@ -8,7 +8,7 @@ Attestations are `attestations`' to judge; here they are never signatures.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -77,11 +77,13 @@ def sole_material(signer: Signer) -> str:
     return ""
 
 
-def match(offered: Mapping[Signer, Iterable[str]]) -> tuple[Signer, ...]:
+def match(offered: Mapping[Signer, Collection[str]]) -> tuple[Signer, ...]:
     """As many signers as can each be given one of their materials for themselves, in the order of `offered`.
 
     A maximum matching by augmenting paths (H. W. Kuhn, 1955); who stands first is preferred.
     """
+    if len(offered) == 1:
+        return tuple(signer for signer, materials in offered.items() if materials)
     choices = [sorted(materials) for materials in offered.values()]
     held: dict[int, str] = {}  # the material of each signer that has one
     holder: dict[str, int] = {}
@@ -93,7 +95,7 @@ def match(offered: Mapping[Signer, Iterable[str]]) -> tuple[Signer, ...]:
 def blocked_by(outcome: Outcome, blocked: Blocked) -> tuple[TrustPolicy, Deny] | None:
     """Who blocks the key, the certificate or a log entry of a verified or attested outcome, and by which entry."""
     signer, proof = outcome.signer, outcome.proof
-    if signer is None or proof is None:
+    if signer is None or proof is None or not (blocked.keys or blocked.certificates or blocked.log_indices):
         return None
     found = (
         *(blocked.keys.get(one) for one in _keys(signer, proof)),

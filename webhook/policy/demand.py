@@ -141,12 +141,14 @@ def _is_relevant(outcome: Outcome, signers: frozenset[Signer], attesting: frozen
 def _of_rule(outcome: Outcome, rule: Rule) -> Outcome:
     """Where the rule demands no attestation, or no signature, one that another policy had looked for tells it nothing:
     neither an outage nor tampering there changes what it says."""
+    if outcome.proof is not None:
+        return outcome
     foreign = (
         (not rule.attestations and reasons.is_attestation(outcome))
         or (not counting.needed(rule) and reasons.is_signature(outcome))
         or (outcome.signer is None and outcome.place in _useless_places(rule))
     )
-    if not foreign or outcome.proof is not None:
+    if not foreign:
         return outcome
     detail = "looked at for another rule, which wants another kind of thing"
     return Outcome(Verdict.REJECTED, Code.NO_SIGNATURE, detail, outcome.signer, outcome.evidence, outcome.place)

@@ -130,11 +130,11 @@ def audit_annotations(review: ReviewDecision) -> dict[str, str]:
     told = _refused(review) or sorted(review.images, key=lambda image: image.result is not Result.WARNED)
     values = {
         "decision": _decision(review),
-        "policy": _listed(decision.policy.name for image in told for decision in _speaking(image)),
-        "digests": _listed(str(image.digest) for image in review.images if image.digest is not None),
-        "reason": _listed(str(image.code or image.result) for image in told),
+        "policy": _listed([decision.policy.name for image in told for decision in _speaking(image)]),
+        "digests": _listed([str(image.digest) for image in review.images if image.digest is not None]),
+        "reason": _listed([image.code or image.result for image in told]),
         "policy-revision": _listed([review.revision]),
-        "stale": _listed(said for image in review.images for said in _stale(image)),
+        "stale": _listed([said for image in review.images if image.stale for said in _stale(image)]),
     }
     return {key: value for key, value in values.items() if value}
 
@@ -325,6 +325,8 @@ def _decision(review: ReviewDecision) -> str:
 def _listed(values: Iterable[str]) -> str:
     """Each value once, in its order, with commas; where it grows too long, how many are missing."""
     distinct = list(dict.fromkeys([plain.to_ascii(value) for value in values if value]))
+    if not distinct:
+        return ""
     listed = ",".join(distinct)
     if len(listed.encode()) <= MAX_ANNOTATION_BYTES:
         return listed

@@ -95,9 +95,11 @@ def short_type(predicate_type: str) -> str:
 
 def wants(rule: Rule) -> str:
     """What the rule demands, in words: `any of: release, ci and attestations https://… (by ci)`."""
+    signed = _wanted_signers(rule)
+    if not rule.attestations:
+        return signed
     attested = ", ".join(f"{demand.predicate_type} (by {names(demand.signers)})" for demand in rule.attestations)
-    parts = (_wanted_signers(rule), f"attestations {attested}" if attested else "")
-    return " and ".join(part for part in parts if part)
+    return f"{signed} and attestations {attested}" if signed else f"attestations {attested}"
 
 
 def _wanted_signers(rule: Rule) -> str:

@@ -29,6 +29,7 @@ from webhook.audit.record import Entry
 from webhook.audit.sinks import Metrics
 from webhook.audit.trail import Trail
 from webhook.errors import Code, InconclusiveError, MalformedError
+from webhook.web.server import is_all_there
 
 LARGE_BYTES = 256 * settings.KIB  # a body above this size takes milliseconds to parse: in a thread
 LARGE_BODIES = 8  # held at once by all entrances; the others wait with their sockets unread
@@ -99,7 +100,7 @@ class Entrance(Generic[R]):
         self._body_max_bytes, self._fails_open, self._caller = body_max_bytes, fails_open, caller
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._metrics.inflight.inc()
+        self._metrics.inflight += 1
         try:
             await self._answer(scope, receive, send)
         except _RefusedError as error:
@@ -108,7 +109,7 @@ class Entrance(Generic[R]):
             log.exception("a request could not be answered")
             await self._refuse(send, _internal())
         finally:
-            self._metrics.inflight.dec()
+            self._metrics.inflight -= 1
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         watch = Watch()
@@ -132,8 +133,11 @@ class Entrance(Generic[R]):
         chunk = b""
         ends = asyncio.get_running_loop().time() + seconds
         try:
-            async with asyncio.timeout_at(ends):
+            if is_all_there(receive):
                 chunk, more = await _next(receive)
+            else:
+                async with asyncio.timeout_at(ends):
+                    chunk, more = await _next(receive)
             if not more and len(chunk) <= LARGE_BYTES:
                 return self._parse(chunk)
             return await self._receive_long(receive, chunk, more=more, ends=ends)

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Generator
 from typing import Any, cast
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from webhook import settings
@@ -141,6 +141,12 @@ class _Protocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+
+def is_all_there(receive: Receive) -> bool:
+    """Whether a request's body has arrived, so that who asks for it need not wait. False where nobody can tell."""
+    cycle = getattr(receive, "__self__", None)
+    return isinstance(cycle, RequestResponseCycle) and not cycle.more_body
 
 
 class Server(uvicorn.Server):
