@@ -3,12 +3,13 @@
 A test marked `tools` runs the commands that `make tools` builds (`@pytest.mark.tools("cosign")` names those it
 needs), one marked `packages` those of Debian packages that it names; one marked `cluster` needs all of them, Debian
 packages and root. What is missing is skipped and said in the very last lines of the run, or fails where
-COUNTERSIGN_REQUIRE_TOOLS is 1. One cluster serves a whole run.
+COUNTERSIGN_REQUIRE_TOOLS is 1. One cluster of each kind serves a whole run, with `--dist loadgroup`.
 """
 
 from __future__ import annotations
 
 import fcntl
+import gc
 import itertools
 import os
 import shutil
@@ -42,8 +43,38 @@ USERS = (User("webhook"), User("stranger"))  # whom no role lets do anything, un
 NODE = ("coredns", "etcd", "helm", "helm4", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler",
         "kubectl", "kubelet")  # fmt: skip
 DEBIAN = ("buildah", "busybox", "containerd", "ip", "iptables", "mmdebstrap", "nsenter", "openssl", "ps", "runc")
+CLUSTERS = ("vacant_cluster", "another_cluster", "cluster")  # the fixtures
 NAMED_MAX = 4
+_numbers = itertools.count(1)
 MISSING = "needs "  # how the reason of a skip begins that is for want of a program
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Twice the cores: half of its time a test waits for processes, timers and clusters."""
+    return 2 * len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one cluster, and else those of one file, are together in one process; what takes long begins first."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_company(item)))
+    items.sort(key=_turn)
+
+
+def _company(item: pytest.Item) -> str:
+    fixtures = getattr(item, "fixturenames", ())
+    return next((name for name in CLUSTERS if name in fixtures), item.nodeid.partition("::")[0])
+
+
+def _turn(item: pytest.Item) -> int:
+    if item.get_closest_marker("cluster"):
+        return 0
+    return 1 if item.get_closest_marker("tools") else 2
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # thousands of tests are kept to the end: no collection need look at them again
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -55,13 +86,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def _missing(item: pytest.Item) -> list[str]:
-    if item.get_closest_marker("cluster"):
-        return (
-            _without_root()
-            + _without(CLIENTS + NODE, TOOLS / "bin", "`make tools`, with Go")
-            + _without_packages(DEBIAN)
-        )
     missing: list[str] = []
+    if item.get_closest_marker("cluster"):
+        missing += _without_root()
+        missing += _without(CLIENTS + NODE, TOOLS / "bin", "`make tools`, with Go")
+        missing += _without_packages(DEBIAN)
     if marker := item.get_closest_marker("tools"):
         missing += _without(marker.args or CLIENTS, TOOLS / "bin", "`make tools`, with Go")
     if marker := item.get_closest_marker("packages"):
@@ -159,6 +188,12 @@ def api_server(tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """An API server without a node; each test takes a namespace of its own. Mark it `tools(*API_SERVER)`."""
     with Server(tmp_path_factory.mktemp("api-server"), tools, *USERS) as running:
         yield running
+
+
+@pytest.fixture
+def namespace(api_server: Server) -> str:
+    """A new one of the API server's."""
+    return api_server.namespace(f"test-{next(_numbers)}")
 
 
 @pytest.fixture(scope="session")

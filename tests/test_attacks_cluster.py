@@ -11,7 +11,7 @@ import base64
 import json
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,14 +19,11 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.chart.installed import ACCOUNT, STATUS, Installed, installed
+from tests.chart.installed import ACCOUNT, STATUS, Installed, configmap, shop
 from tests.chart.rendering import NAMESPACE, RELEASE
-from tests.conftest import API_SERVER, TOOLS
+from tests.conftest import API_SERVER
 from tests.conftest import CHART as TOOLS_OF_CHART
-from tests.doubles.registry import HostileRegistry, running
 from tests.doubles.verifying import RELEASE as SIGNER
-from tests.doubles.verifying import Shelf
-from tests.kube.apiserver import Server
 from tests.policy.documents import policy
 from tests.web.serving import pod_of, review
 
@@ -84,22 +81,9 @@ class Site:
         return self.written()
 
 
-def configmap(name: str, text: str) -> dict[str, Any]:
-    metadata = {"name": name, "namespace": NAMESPACE, "labels": {"countersign.dev/policy": "true"}}
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {f"{name}.yaml": text}}
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
-    folder = tmp_path_factory.mktemp("attacked")
-    async with AsyncExitStack() as opened:
-        stored = HostileRegistry()
-        shelf = Shelf(await opened.enter_async_context(running(stored)), stored)
-        shelf.sign(shelf.image("signed"), SIGNER)
-        shelf.image("unsigned", tag="unsigned")
-        server = opened.enter_context(Server(folder / "api", TOOLS / "bin", ACCOUNT))
-        server.namespace("shop")
-        at = await opened.enter_async_context(installed(server, folder, VALUES, registries=[{"host": shelf.host}]))
+    async with shop(tmp_path_factory.mktemp("attacked"), VALUES) as (at, shelf):
         assert (await at.apply(configmap("production", policy("production", more=KEYS)))).returncode == 0
         await at.until(lambda: at.status("production"), "production is in force")
         yield Site(at, f"{shelf.host}/{shelf.name}")
@@ -121,7 +105,7 @@ def forged_policy(name: str, text: str, **request: Any) -> dict[str, Any]:
 
 async def test_forged_reviews_change_nothing_and_name_nothing(site: Site) -> None:
     """Whatever they claim: policies in force, objects of the cluster and the names of metrics stay as they are."""
-    before, revision = site.written(), (await site.at.readyz())[1]["notes"]["policy-revision"]
+    before, revision = await site.quiet(), (await site.at.readyz())[1]["notes"]["policy-revision"]
     open_to_all = policy("open", mode="enforce", more="  exemptRegistries: [registry.k8s.io]\n")
     odd = {"group": ODD, "version": ODD, "resource": ODD}
     owner = {"apiVersion": "v1", "kind": "Node", "name": ODD, "uid": ODD, "controller": True}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -19,7 +18,8 @@ import pytest
 from tests.audit.test_event import OWNER, change, entry, image
 from tests.audit.test_record import AT
 from tests.conftest import API_SERVER
-from tests.kube.apiserver import ADMIN, Server
+from tests.kube.apiserver import Server
+from tests.kube.reached import reached
 from webhook.audit.backlog import UPDATE_SECONDS, WAITING_MAX, WINDOW
 from webhook.audit.events import BURST, LONGEST_PAUSE, SECONDS_EACH, TRIES, EventsSink
 from webhook.audit.record import Entry, Record, compose
@@ -33,7 +33,6 @@ from webhook.settings import EventsIn
 pytestmark = pytest.mark.tools(*API_SERVER)
 
 RELEASE = "events-release"
-_numbers = itertools.count(1)
 
 
 @dataclass
@@ -93,23 +92,9 @@ async def desk(
 
 
 @pytest.fixture
-def namespace(api_server: Server) -> str:
-    return api_server.namespace(f"events-{next(_numbers)}")
-
-
-@pytest.fixture
 async def kube(api_server: Server) -> AsyncIterator[Kube]:
     async with reached(api_server) as made:
         yield made
-
-
-@contextlib.asynccontextmanager
-async def reached(server: Server, user: str = ADMIN) -> AsyncIterator[Kube]:
-    made = await client.by_kubeconfig(server.kubeconfig(user))
-    try:
-        yield made
-    finally:
-        await made.close()
 
 
 async def events_in(kube: Kube, namespace: str) -> list[dict[str, Any]]:

@@ -19,10 +19,11 @@ import pytest
 
 from tests.admission.pinned import scene
 from tests.admission.test_pinning_server import configuration, pod, webhook
-from tests.audit.test_events import events_in, reached, replica_set
+from tests.audit.test_events import events_in, replica_set
 from tests.cluster.certificates import Authority
 from tests.conftest import API_SERVER
 from tests.kube.apiserver import Server, User, webhook_service
+from tests.kube.reached import reached
 from webhook import settings
 from webhook.audit.events import EventsSink
 from webhook.audit.sinks import JsonLog, Metrics

@@ -20,6 +20,10 @@ from typing import Any
 import httpx
 
 from tests.chart.rendering import NAMESPACE, RELEASE, Object, Rendered, Values, render
+from tests.conftest import TOOLS
+from tests.doubles.registry import HostileRegistry, running
+from tests.doubles.verifying import RELEASE as SIGNER
+from tests.doubles.verifying import Shelf
 from tests.kube.apiserver import ADMIN, Server, User, webhook_service
 from webhook import composition, environment, installation, runtime
 from webhook.settings import Settings
@@ -169,6 +173,26 @@ async def installed(
         opened.push_async_callback(made.unregister)
         await made.ready()
         yield made
+
+
+@asynccontextmanager
+async def shop(folder: Path, values: Values, *users: User) -> AsyncIterator[tuple[Installed, Shelf]]:
+    """The release on an API server of its own with a namespace `shop`, and images: `:1` is signed, `:unsigned` not."""
+    async with AsyncExitStack() as opened:
+        stored = HostileRegistry()
+        shelf = Shelf(await opened.enter_async_context(running(stored)), stored)
+        shelf.sign(shelf.image("signed"), SIGNER)
+        shelf.image("unsigned", tag="unsigned")
+        server = opened.enter_context(Server(folder / "api", TOOLS / "bin", ACCOUNT, *users))
+        server.namespace("shop")
+        at = await opened.enter_async_context(installed(server, folder, values, registries=[{"host": shelf.host}]))
+        yield at, shelf
+
+
+def configmap(name: str, text: str) -> dict[str, Any]:
+    """A ConfigMap of the release's namespace that holds policies."""
+    metadata = {"name": name, "namespace": NAMESPACE, "labels": {"countersign.dev/policy": "true"}}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {f"{name}.yaml": text}}
 
 
 def _objects(rendered: Rendered) -> list[Object]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.chart.installed import ACCOUNT, CONFIGURATIONS, Installed, installed
+from tests.chart.installed import ACCOUNT, CONFIGURATIONS, Installed, configmap, installed
 from tests.chart.rendering import NAMESPACE, RELEASE, Object, Rendered, Values
 from tests.cluster.certificates import Authority
 from tests.conftest import API_SERVER, TOOLS
@@ -138,11 +138,6 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         server = opened.enter_context(Server(tmp_path / "api", TOOLS / "bin", ACCOUNT, HOOK))
         server.namespace("shop")
         yield Site(server, tmp_path, shelf, stored)
-
-
-def configmap(name: str, text: str) -> dict[str, Any]:
-    metadata = {"name": name, "namespace": NAMESPACE, "labels": {"countersign.dev/policy": "true"}}
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {f"{name}.yaml": text}}
 
 
 def secret(name: str, namespace: str, kind: str, key: str, value: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import io
 import json
 import os
 import platform
+import re
 import subprocess
 import tarfile
 import tempfile
@@ -44,6 +45,17 @@ def busybox(reference: str, *command: str) -> Image:
                     link.type, link.linkname = tarfile.SYMTYPE, "busybox"
                     layer.addfile(link)
         return Image(reference, file.getvalue(), {"Cmd": command, "Env": ["PATH=/bin"]})
+
+
+def of_host(reference: str, *programs: str) -> Image:
+    """An image with programs of this machine, and the libraries that they are linked to."""
+    paths = {f"/usr/bin/{program}" for program in programs}
+    paths |= {library for path in paths for library in re.findall(r"(/\S+) \(0x", _quiet("ldd", path))}
+    with io.BytesIO() as file:
+        with tarfile.open(fileobj=file, mode="w") as layer:
+            for path in sorted(paths):
+                _add(layer, path[1:], Path(path).read_bytes(), mode=0o755)
+        return Image(reference, file.getvalue(), {"Env": ["PATH=/usr/bin"]})
 
 
 def debian_python(reference: str, layer: Path) -> Image:

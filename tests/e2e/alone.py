@@ -7,9 +7,11 @@ denied early. One image is signed; registries on the node misbehave, each in one
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import queue
+import ssl
 import threading
 import time
 from collections import Counter
@@ -19,6 +21,8 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from tests.cluster.cluster import Cluster
 from tests.cluster.components import NODE_ADDRESS
 from tests.doubles import registry
@@ -27,10 +31,12 @@ from tests.e2e.install import ENFORCED, NAME, REPLICAS
 from tests.e2e.pods import pod
 from tests.e2e.signing import Image, Key, Workshop
 from tests.e2e.words import DENIED
+from tests.web.serving import review
 from webhook.demo.registry import Receive, Scope, Send
 
 HERE = "--namespace=inside"
 SHOP, TRIAL = "shop", "trial"
+ADMISSION_PORT = 9443
 HOSTILE = {name: f"{NODE_ADDRESS}:{port}" for port, name in enumerate(("hanging", "limited", "failing", "lying"), 5002)}
 TIMEOUT_SECONDS = 5  # of the entry for pods
 CLIENTS = 4
@@ -96,6 +102,16 @@ class Alone:
         options = (f"--image={reference}", f"--namespace={namespace}", "--dry-run=server")
         done = self.cluster.kubectl("run", "app", *options, check=False)
         return done.returncode, done.stderr
+
+    def ask(self, address: str, bundle: str, image: str, *, namespace: str = SHOP) -> dict[str, Any]:
+        """The response of the replica at `address`, asked as an API server would that was given `bundle`."""
+        context = ssl.create_default_context(cadata=base64.b64decode(bundle).decode())
+        with self.cluster.reach(ADMISSION_PORT, address) as (host, port), httpx.Client(verify=context) as http:
+            asked = review(image, namespace=namespace)
+            name = {"sni_hostname": f"{NAME}.inside.svc"}
+            answer = http.post(f"https://{host}:{port}/validate?timeout=5s", json=asked, extensions=name, timeout=10)
+        response: dict[str, Any] = answer.json()["response"]
+        return response
 
     def judges(self) -> bool:
         """Whether the one image is admitted and the other denied by a decision."""

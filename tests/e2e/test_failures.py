@@ -5,11 +5,9 @@ What fails is bounded, nothing is judged wrong meanwhile, and afterwards all is 
 
 from __future__ import annotations
 
-import base64
 import functools
 import json
 import os
-import ssl
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,12 +20,11 @@ from tests.cluster import components
 from tests.e2e import api
 from tests.e2e.alone import HERE, NOT_ASKED, SHOP, TIMEOUT_SECONDS, Alone, load
 from tests.e2e.install import CHART, NAME, wait_until
-from tests.web.serving import review
 
 pytestmark = pytest.mark.cluster
 
 ROUNDS = int(os.environ.get("COUNTERSIGN_EVICTIONS", "3"))  # fifty for docs/failures.md, which takes four minutes
-ADMISSION_PORT, OPERATIONS_PORT = 9443, 8080
+OPERATIONS_PORT = 8080
 RIGHT = {("signed", "admitted"), ("unsigned", "denied")}
 CONFIGURATION = "validatingwebhookconfiguration"
 GONE_SECONDS = 3.0  # after a replica was killed, no create fails any more
@@ -160,8 +157,8 @@ def test_replicas_judge_from_memory_while_the_api_server_is_away(alone: Alone) -
     addresses, bundle = alone.replicas().values(), _bundle(alone)
     with _api_server_away(alone):
         for address in addresses:
-            assert _ask(alone, address, bundle, alone.signed.pinned)["allowed"]
-            denied = _ask(alone, address, bundle, alone.unsigned.pinned)
+            assert alone.ask(address, bundle, alone.signed.pinned)["allowed"]
+            denied = alone.ask(address, bundle, alone.unsigned.pinned)
             assert (denied["allowed"], denied["status"]["code"]) == (False, 403)
             assert _probe(alone, address, "/readyz").status_code == 200
     wait_until(alone.judges, "the API server asks again")
@@ -267,17 +264,6 @@ def _api_server_away(alone: Alone) -> Iterator[None]:
         alone.cluster.node.spawn("kube-apiserver", *components.API_SERVER)
         ready = ("kubectl", "get", "--raw=/readyz")
         wait_until(lambda: alone.cluster.run(*ready, check=False).returncode == 0, "the API server answers", seconds=60)
-
-
-def _ask(alone: Alone, address: str, bundle: str, image: str) -> dict[str, Any]:
-    """The response of the replica at `address`, asked as an API server would."""
-    context = ssl.create_default_context(cadata=base64.b64decode(bundle).decode())
-    with alone.cluster.reach(ADMISSION_PORT, address) as (host, port), httpx.Client(verify=context) as http:
-        asked = review(image, namespace=SHOP)
-        name = {"sni_hostname": f"{NAME}.inside.svc"}
-        answer = http.post(f"https://{host}:{port}/validate?timeout=5s", json=asked, extensions=name, timeout=10)
-    response: dict[str, Any] = answer.json()["response"]
-    return response
 
 
 def _probe(alone: Alone, address: str, path: str) -> httpx.Response:

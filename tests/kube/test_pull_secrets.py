@@ -7,7 +7,7 @@ import base64
 import itertools
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -33,21 +33,6 @@ CLUSTER = settings.Cluster(pull_secrets=PullSecrets.CLUSTER)
 JSON, OLD = "kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg"
 
 _numbers = itertools.count(1)
-
-
-@pytest.fixture
-async def admin(api_server: Server) -> AsyncIterator[Kube]:
-    made = await client.by_kubeconfig(api_server.kubeconfig())
-    yield made
-    await made.close()
-
-
-@pytest.fixture
-async def kube(api_server: Server) -> AsyncIterator[Kube]:
-    """What the webhook may do, which is nothing but what `allow` binds."""
-    made = await client.by_kubeconfig(api_server.kubeconfig("webhook"))
-    yield made
-    await made.close()
 
 
 @pytest.fixture

@@ -32,20 +32,6 @@ def name(api_server: Server) -> str:
     return made
 
 
-@pytest.fixture
-async def admin(api_server: Server) -> AsyncIterator[Kube]:
-    made = await client.by_kubeconfig(api_server.kubeconfig())
-    yield made
-    await made.close()
-
-
-@pytest.fixture
-async def kube(api_server: Server) -> AsyncIterator[Kube]:
-    made = await client.by_kubeconfig(api_server.kubeconfig("webhook"))
-    yield made
-    await made.close()
-
-
 @contextlib.asynccontextmanager
 async def running(registration: Registration) -> AsyncIterator[Registration]:
     task = asyncio.create_task(registration.run())

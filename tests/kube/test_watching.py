@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from kubernetes.aio.client import Configuration
 
 from tests.conftest import API_SERVER
 from tests.kube.apiserver import Server
+from tests.kube.reached import reached
 from webhook.errors import OperatorError
 from webhook.kube import client
 from webhook.kube.client import Kube, KubeError
@@ -20,19 +20,11 @@ from webhook.kube.watching import Collection, Objects, Watching
 
 pytestmark = pytest.mark.tools(*API_SERVER)
 
-_numbers = itertools.count(1)
-
-
-@pytest.fixture
-def namespace(api_server: Server) -> str:
-    return api_server.namespace(f"watching-{next(_numbers)}")
-
 
 @pytest.fixture
 async def kube(api_server: Server, namespace: str) -> AsyncIterator[Kube]:
-    made = await client.by_kubeconfig(api_server.kubeconfig(), namespace=namespace)
-    yield made
-    await made.close()
+    async with reached(api_server, namespace=namespace) as made:
+        yield made
 
 
 class Seen:

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import contextlib
 import gzip
-import itertools
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -19,6 +18,7 @@ from kubernetes.aio.client import Configuration
 
 from tests.conftest import API_SERVER
 from tests.kube.apiserver import Server
+from tests.kube.reached import reached
 from tests.policy.configmap_objects import BROKEN, LABELS, by_name, configmap
 from tests.policy.documents import KEYS, NOW, policy
 from webhook import settings
@@ -29,8 +29,6 @@ from webhook.policy.configmaps import Change, ConfigMapSource, PolicyChange
 from webhook.policy.kept import Kept, Store
 
 STORE = "countersign-last-good"
-
-_numbers = itertools.count(1)
 
 
 @pytest.fixture
@@ -260,15 +258,9 @@ real = pytest.mark.tools(*API_SERVER)
 
 
 @pytest.fixture
-def namespace(api_server: Server) -> str:
-    return api_server.namespace(f"policies-{next(_numbers)}")
-
-
-@pytest.fixture
 async def kube(api_server: Server, namespace: str) -> AsyncIterator[Kube]:
-    made = await client.by_kubeconfig(api_server.kubeconfig(), namespace=namespace)
-    yield made
-    await made.close()
+    async with reached(api_server, namespace=namespace) as made:
+        yield made
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -16,17 +15,11 @@ from tests.terminal.conftest import Commands, Shelf, Told, policy
 
 pytestmark = pytest.mark.tools(*API_SERVER)
 
-_numbers = itertools.count(1)
 READABLE = {
     "": ["pods", "replicationcontrollers"],
     "apps": ["deployments", "replicasets", "statefulsets", "daemonsets"],
     "batch": ["jobs", "cronjobs"],
 }
-
-
-@pytest.fixture
-def namespace(api_server: Server) -> str:
-    return api_server.namespace(f"scan-{next(_numbers)}")
 
 
 @pytest.fixture

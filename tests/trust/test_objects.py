@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import itertools
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -28,15 +27,9 @@ from webhook.trust.stored import StoredKey, StoredRoot
 pytestmark = pytest.mark.tools(*API_SERVER)
 
 key_of = functools.cache(signing.new_key)
-_numbers = itertools.count(1)
 LARGEST = 1 << 20  # bytes: of a Secret in all
 PIPELINE = StoredKey(in_secret("pipeline"))
 ROOT, STORE = StoredRoot(in_map()), StoredCertificates(in_map(key="ca.crt"), StoreKind.CA)
-
-
-@pytest.fixture
-def namespace(api_server: Server) -> str:
-    return api_server.namespace(f"objects-{next(_numbers)}")
 
 
 @pytest.fixture

@@ -100,17 +100,14 @@ class Finds:
 
     async def _standing(self, inquiry: Inquiry) -> Status:
         if inquiry not in self._asked:
-            self._asked[inquiry] = asyncio.create_task(self._answer(inquiry))
+            self._asked[inquiry] = asyncio.create_task(_answer(self._ask, inquiry))
         return await self._asked[inquiry]
-
-    async def _answer(self, inquiry: Inquiry) -> Status:
-        return await _asked(self._ask, inquiry)
 
 
 async def settle_again(unsettled: Sequence[Unsettled], ask: AskRevocation, *, seconds: float) -> list[Outcome]:
     """What becomes of what was found before, by the answers that come within `seconds`."""
     inquiries = dict.fromkeys(one.inquiry for each in unsettled for one in each.asks)
-    tasks = {inquiry: asyncio.create_task(_asked(ask, inquiry)) for inquiry in inquiries}
+    tasks = {inquiry: asyncio.create_task(_answer(ask, inquiry)) for inquiry in inquiries}
     try:
         if tasks:
             await asyncio.wait(tasks.values(), timeout=seconds)
@@ -121,7 +118,7 @@ async def settle_again(unsettled: Sequence[Unsettled], ask: AskRevocation, *, se
     return [settle(one, answers) for one in unsettled]
 
 
-async def _asked(ask: AskRevocation, inquiry: Inquiry) -> Status:
+async def _answer(ask: AskRevocation, inquiry: Inquiry) -> Status:
     try:
         return await ask(inquiry)
     except Exception:
