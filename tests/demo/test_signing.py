@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import hashlib
 import http.client
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.web.serving import listed, review, serving
 from webhook.cosign import verifier
 from webhook.demo import signing
 from webhook.demo.signing import SigningKey
@@ -302,6 +304,23 @@ def test_we_accept_what_cosign_signs(kind: str, registry: Registry, cosign: Cosi
     payload = registry.get(f"/v2/{name}/blobs/{layer['digest']}")
     assert judge(key, Form.BUNDLE, image, payload, {}).verdict is Verdict.VERIFIED
     assert judge(key, Form.BUNDLE, IMAGE, payload, {}).verdict is Verdict.REJECTED
+
+
+@pytest.mark.tools("cosign", "crane")
+@pytest.mark.parametrize("form", ["--new-bundle-format=false", "--new-bundle-format=true"])
+async def test_what_cosign_has_just_signed_is_admitted_at_once(
+    registry: Registry, cosign: Cosign, tmp_path: Path, form: str
+) -> None:
+    key = key_of("p256")
+    reference, _ = push_image(registry, f"just/signed{form[-4:]}")
+    sign = ("sign", "--yes", "--key", cosign.private(key), "--tlog-upload=false", "--use-signing-config=false", form)
+    async with serving(tmp_path, listed(registry.host), key=key.public_pem) as webhook:
+        for _ in range(2):
+            assert (await webhook.ask(review(reference))).code == 403
+        await asyncio.to_thread(cosign.must, *sign, reference)
+        signed = time.monotonic()
+        assert (await webhook.ask(review(reference))).allowed
+        print(f"admitted {1000 * (time.monotonic() - signed):.0f} ms after it was signed")
 
 
 @pytest.mark.tools("cosign", "crane")
