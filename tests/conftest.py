@@ -3,7 +3,7 @@
 A test marked `tools` runs the commands that `make tools` builds (`@pytest.mark.tools("cosign")` names those it
 needs), one marked `packages` those of Debian packages that it names; one marked `cluster` needs all of them, Debian
 packages and root. What is missing is skipped and said in the very last lines of the run, or fails where
-COUNTERSIGN_REQUIRE_TOOLS is 1. One cluster of each kind serves a whole run, with `--dist loadgroup`.
+COUNTERSIGN_REQUIRE_TOOLS is 1. One cluster of each kind serves a whole run.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.cluster import images
 from tests.cluster.cluster import Cluster
@@ -43,7 +45,14 @@ USERS = (User("webhook"), User("stranger"))  # whom no role lets do anything, un
 NODE = ("coredns", "etcd", "helm", "helm4", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler",
         "kubectl", "kubelet")  # fmt: skip
 DEBIAN = ("buildah", "busybox", "containerd", "ip", "iptables", "mmdebstrap", "nsenter", "openssl", "ps", "runc")
-CLUSTERS = ("vacant_cluster", "another_cluster", "cluster")  # the fixtures
+SHARED = {  # files and the fixture that is made once for them; other files of tests/e2e share `cluster`
+    "tests/test_image.py": "cluster",
+    "tests/e2e/test_failures.py": "another_cluster",
+    "tests/e2e/test_matrix.py": "another_cluster",
+    "tests/e2e/test_caches.py": "vacant_cluster",
+    "tests/e2e/test_chart.py": "vacant_cluster",
+    "tests/e2e/test_tour.py": "vacant_cluster",
+}
 NAMED_MAX = 4
 _numbers = itertools.count(1)
 MISSING = "needs "  # how the reason of a skip begins that is for want of a program
@@ -54,17 +63,21 @@ def pytest_xdist_auto_num_workers() -> int:
     return 2 * len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
-@pytest.hookimpl(tryfirst=True)
+class Together(LoadScopeScheduling):  # type: ignore[misc]
+    """Tests of one file, and those of all files that share a cluster, are in one process; in the order collected."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return SHARED.get(file, "cluster" if file.startswith("tests/e2e/") else file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Together:
+    return Together(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of one cluster, and else those of one file, are together in one process; what takes long begins first."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_company(item)))
+    """What takes long begins first."""
     items.sort(key=_turn)
-
-
-def _company(item: pytest.Item) -> str:
-    fixtures = getattr(item, "fixturenames", ())
-    return next((name for name in CLUSTERS if name in fixtures), item.nodeid.partition("::")[0])
 
 
 def _turn(item: pytest.Item) -> int:
