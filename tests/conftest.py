@@ -58,6 +58,7 @@ _numbers = itertools.count(1)
 MISSING = "needs "  # how the reason of a skip begins that is for want of a program
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Twice the cores: half of its time a test waits for processes, timers and clusters."""
     return 2 * len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
@@ -71,6 +72,7 @@ class Together(LoadScopeScheduling):  # type: ignore[misc]
         return SHARED.get(file, "cluster" if file.startswith("tests/e2e/") else file)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Together:
     return Together(config, log)
 
@@ -223,6 +225,9 @@ def build_image() -> Path:
     if not base.exists():
         images.write_archive(base, images.debian_python("localhost/python:3.11", kept / "debian-python.tar"))
     with (kept / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be at it
-        images.build(ROOT, base=base, reference=IMAGE, archive=archive, storage=kept / "storage")
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be at it, or another process of this one
+        run, made_by = os.environ.get("PYTEST_XDIST_TESTRUNUID", ""), kept / "made-by"
+        if not run or not made_by.exists() or made_by.read_text() != run:
+            images.build(ROOT, base=base, reference=IMAGE, archive=archive, storage=kept / "storage")
+            made_by.write_text(run)
     return archive

@@ -33,7 +33,7 @@ from tests.cluster.certificates import Authority
 from tests.cluster.components import NODE_ADDRESS, REGISTRY
 from tests.cluster.node import HERE, Node
 
-READY_SECONDS = 90.0
+READY_SECONDS = 240.0
 CERTIFICATES = Path("etc/ssl/certs/ca-certificates.crt")
 
 
@@ -117,13 +117,13 @@ class Cluster:
             time.sleep(0.1)
 
     def run(
-        self, *args: str | Path, stdin: str = "", seconds: float = 60, check: bool = True
+        self, *args: str | Path, stdin: str = "", seconds: float = 260, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
         """What a program on the node wrote and returned; crane, cosign, helm … find registry and API server there."""
         return self.node.run(*args, stdin=stdin, seconds=seconds, check=check)
 
     def kubectl(
-        self, *args: str | Path, stdin: str = "", seconds: float = 60, check: bool = True
+        self, *args: str | Path, stdin: str = "", seconds: float = 260, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
         return self.run("kubectl", *args, stdin=stdin, seconds=seconds, check=check)
 

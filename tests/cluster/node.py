@@ -105,7 +105,7 @@ class Node:
         return [*enter, *map(str, args)]
 
     def run(
-        self, *args: str | Path, stdin: str = "", seconds: float = 60, check: bool = True
+        self, *args: str | Path, stdin: str = "", seconds: float = 260, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
         """What `args` wrote and returned. After `seconds` it is ended, and has failed with status 124 or 137."""
         command = self.command("timeout", "--kill-after=2", str(seconds), *args)

@@ -66,7 +66,7 @@ class Alone:
     def upgrade(self, *options: str) -> str:
         """What Helm says to an upgrade to what was installed but for `options`; replicas are ready afterwards."""
         values = f"--values={self.directory / 'values.yaml'}"
-        return self.helm("upgrade", NAME, install.CHART, values, *options, "--wait", "--timeout=90s")
+        return self.helm("upgrade", NAME, install.CHART, values, *options, "--wait", "--timeout=240s")
 
     def replicas(self) -> Mapping[str, str]:
         """The address of each, by its name; those that were told to end are none any more."""
@@ -86,7 +86,7 @@ class Alone:
             self.cluster.kubectl(*scale, "--replicas=2")
 
     def wait_until_ready(self) -> None:
-        self.cluster.kubectl("rollout", "status", f"deployment/{NAME}", "--timeout=80s", HERE, seconds=90)
+        self.cluster.kubectl("rollout", "status", f"deployment/{NAME}", "--timeout=240s", HERE, seconds=260)
 
     def processes(self) -> Mapping[str, float]:
         """The numbers of the replicas' processes on the node, and how many seconds of CPU each has had."""
@@ -149,7 +149,7 @@ def install_alone(cluster: Cluster, image_archive: Path) -> Alone:
     for name in (SHOP, TRIAL):
         labels = {ENFORCED: "true"}
         cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
-        cluster.kubectl("wait", "--for=create", "serviceaccount/default", f"--namespace={name}", "--timeout=20s")
+        cluster.kubectl("wait", "--for=create", "serviceaccount/default", f"--namespace={name}", "--timeout=240s")
     made = Alone(cluster, directory, signed, workshop.image("shop/unsigned"))
     install.wait_until(made.judges, "both images are judged")
     return made

@@ -163,7 +163,7 @@ def namespace(request: pytest.FixtureRequest, cluster: Cluster, by: str) -> Iter
 def new_namespace(cluster: Cluster, name: str, by: str) -> None:
     labels = {LABEL: by} | ({ENFORCED: "true"} if by == "inside" else {})
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
-    cluster.kubectl("wait", "--for=create", "serviceaccount/default", f"--namespace={name}", "--timeout=20s")
+    cluster.kubectl("wait", "--for=create", "serviceaccount/default", f"--namespace={name}", "--timeout=240s")
 
 
 def _wait_until_reached(cluster: Cluster, webhook: Webhook, shelf: Shelf) -> None:

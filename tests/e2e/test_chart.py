@@ -65,7 +65,7 @@ class Release:
         """Installs or upgrades."""
         file = self.directory / f"{self.command}-values.yaml"
         file.write_text(json.dumps({"image": install.VALUES["image"], **values}))
-        return self(verb, CHART, f"--values={file}", "--wait", "--timeout=90s")
+        return self(verb, CHART, f"--values={file}", "--wait", "--timeout=240s")
 
     def kubectl(self, *args: str) -> str:
         return self.cluster.kubectl(*args, f"--namespace={self.namespace}").stdout
@@ -91,7 +91,9 @@ def release(request: pytest.FixtureRequest, vacant_cluster: Cluster, goods: Good
     authority = (vacant_cluster.node.root / REGISTRY_AUTHORITY).read_text()
     for name in (namespace, SHOP):
         vacant_cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-        vacant_cluster.kubectl("wait", "--for=create", "serviceaccount/default", f"--namespace={name}", "--timeout=20s")
+        vacant_cluster.kubectl(
+            "wait", "--for=create", "serviceaccount/default", f"--namespace={name}", "--timeout=240s"
+        )
     options = (f"--from-literal=ca.crt={authority}", f"--namespace={namespace}")
     vacant_cluster.kubectl("create", "configmap", "registry-ca", *options)
     yield Release(vacant_cluster, request.param, namespace, vacant_cluster.node.root / "tests/life")
@@ -116,7 +118,7 @@ def test_a_release_lives_from_its_trial_to_its_end(release: Release, goods: Good
         release.put("upgrade", enforcing | {"events": {"location": "both"}, "workloads": {"action": "deny"}})
         release.wait_for_old_replicas()
         assert "no_signature" in _deployment(release, goods.unsigned.tagged)
-        release("rollback", "2", "--wait", "--timeout=90s")
+        release("rollback", "2", "--wait", "--timeout=240s")
         release.wait_for_old_replicas()
     right = {(goods.signed.tagged, 201), (goods.unsigned.tagged, 403)}
     assert {(answer.image, answer.code) for answer in answers} == right
@@ -143,7 +145,7 @@ def _leave(release: Release) -> None:
     else:
         release.cluster.kubectl("delete", CONFIGURATIONS, NAME)
         release("uninstall", "--no-hooks", "--wait")
-    release.kubectl("wait", "--for=delete", "pods", REPLICAS, "--timeout=60s")
+    release.kubectl("wait", "--for=delete", "pods", REPLICAS, "--timeout=240s")
 
 
 def _enforcing(goods: Goods) -> dict[str, Any]:
@@ -180,7 +182,7 @@ def _run_after_its_tag_has_moved(release: Release, goods: Goods) -> tuple[Image,
     here = ("moved", f"--namespace={SHOP}")
     opened = json.dumps([{"op": "remove", "path": "/spec/schedulingGates"}])
     release.cluster.kubectl("patch", "pod", *here, "--type=json", f"--patch={opened}")
-    release.cluster.kubectl("wait", "pod", *here, "--for=jsonpath={.status.phase}=Succeeded", "--timeout=50s")
+    release.cluster.kubectl("wait", "pod", *here, "--for=jsonpath={.status.phase}=Succeeded", "--timeout=240s")
     ran = "--output=jsonpath={.status.containerStatuses[0].imageID}"
     image = release.cluster.kubectl("get", "pod", *here, ran).stdout
     return signed, (image, release.cluster.kubectl("logs", *here).stdout)

@@ -59,7 +59,7 @@ def test_replicas_are_evicted_one_after_another_and_no_create_fails(
 def test_an_upgrade_and_a_rollback_under_load_fail_no_create(alone: Alone) -> None:
     with load(alone) as told:
         alone.upgrade("--set=podAnnotations.build=next")
-        alone.helm("rollback", NAME, "--wait", "--timeout=90s")
+        alone.helm("rollback", NAME, "--wait", "--timeout=240s")
     assert set(told.kinds(alone)) == RIGHT
 
 
@@ -185,14 +185,14 @@ def test_the_whole_cluster_comes_back(alone: Alone, capsys: pytest.CaptureFixtur
     """With Fail: what the cluster needs is not judged, nor are our own pods."""
     alone.cluster.kubectl("create", "deployment", "app", f"--image={alone.signed.pinned}", f"--namespace={SHOP}", "--",
                           "sleep", "600")  # fmt: skip
-    alone.cluster.kubectl("rollout", "status", "deployment/app", f"--namespace={SHOP}", "--timeout=60s", seconds=70)
+    alone.cluster.kubectl("rollout", "status", "deployment/app", f"--namespace={SHOP}", "--timeout=240s", seconds=260)
     begun = time.monotonic()
     alone.cluster.restart()
     up = time.monotonic() - begun
-    wait_until(alone.judges, "both images are judged", seconds=120)
+    wait_until(alone.judges, "both images are judged", seconds=260)
     judged = time.monotonic() - begun
     alone.cluster.kubectl("delete", "pod", "--selector=app=app", f"--namespace={SHOP}", "--wait=false")
-    alone.cluster.kubectl("rollout", "status", "deployment/app", f"--namespace={SHOP}", "--timeout=80s", seconds=90)
+    alone.cluster.kubectl("rollout", "status", "deployment/app", f"--namespace={SHOP}", "--timeout=240s", seconds=260)
     with capsys.disabled():
         print(f"\n  full restart: the node was up after {up:.0f} s, images were judged after {judged:.0f} s")
     alone.cluster.kubectl("delete", "deployment", "app", f"--namespace={SHOP}")
@@ -263,7 +263,9 @@ def _api_server_away(alone: Alone) -> Iterator[None]:
     finally:
         alone.cluster.node.spawn("kube-apiserver", *components.API_SERVER)
         ready = ("kubectl", "get", "--raw=/readyz")
-        wait_until(lambda: alone.cluster.run(*ready, check=False).returncode == 0, "the API server answers", seconds=60)
+        wait_until(
+            lambda: alone.cluster.run(*ready, check=False).returncode == 0, "the API server answers", seconds=260
+        )
 
 
 def _probe(alone: Alone, address: str, path: str) -> httpx.Response:

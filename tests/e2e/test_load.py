@@ -79,4 +79,4 @@ def _replicas(cluster: Cluster) -> list[str]:
 
 
 def _wait_until_ready(cluster: Cluster) -> None:
-    cluster.kubectl("rollout", "status", f"deployment/{NAME}", "--timeout=40s", HERE, seconds=50)
+    cluster.kubectl("rollout", "status", f"deployment/{NAME}", "--timeout=240s", HERE, seconds=260)

@@ -92,10 +92,10 @@ def test_the_last_good_version_outlives_all_replicas(
     wait_until(functools.partial(_status_says, cluster, draft, '"inForce":"this"'), "the policy is in force")
 
     cluster.kubectl("scale", f"deployment/{NAME}", "--replicas=0", HERE)
-    cluster.kubectl("wait", "--for=delete", "pods", REPLICAS, "--timeout=40s", HERE)
+    cluster.kubectl("wait", "--for=delete", "pods", REPLICAS, "--timeout=240s", HERE)
     cluster.apply(policy_configmap(draft, good.replace('"spec"', '"spek"')))
     cluster.kubectl("scale", f"deployment/{NAME}", "--replicas=2", HERE)
-    cluster.kubectl("rollout", "status", f"deployment/{NAME}", "--timeout=40s", HERE)
+    cluster.kubectl("rollout", "status", f"deployment/{NAME}", "--timeout=240s", HERE)
 
     wait_until(functools.partial(_status_says, cluster, draft, '"inForce":"last good"'), "its status says so")
     assert _status_says(cluster, draft, "draft.yaml:1:")

@@ -41,7 +41,7 @@ def test_ephemeral_container_is_judged(cluster: Cluster, shelf: Shelf, namespace
     bad = cluster.kubectl("debug", "host", f"--image={shelf.unsigned.pinned}", "--container=bad", here, check=False)
     where = 'ephemeral container "bad" (spec.ephemeralContainers[0])'
     assert heading(where, shelf.unsigned.pinned, shelf.unsigned) in bad.stderr
-    cluster.kubectl("wait", "--for=condition=Ready", "pod/host", "--timeout=30s", here)
+    cluster.kubectl("wait", "--for=condition=Ready", "pod/host", "--timeout=240s", here)
     cluster.kubectl("debug", "host", f"--image={shelf.bundle.pinned}", "--container=good", here)
     assert _eventually(cluster, "logs", "host", "--container=good", here) == f"{shelf.bundle.tagged}\n"
 
@@ -55,7 +55,7 @@ def test_replica_set_says_why_a_deployment_has_no_pods(cluster: Cluster, shelf: 
     said = _eventually(cluster, *failed)
     assert heading('container "unsigned" (spec.containers[0])', shelf.unsigned.tagged, shelf.unsigned) in said
     assert "no_signature" in said
-    cluster.kubectl("rollout", "status", "deployment/good", "--timeout=30s", here)
+    cluster.kubectl("rollout", "status", "deployment/good", "--timeout=240s", here)
 
 
 def test_dry_run_is_told_the_same_and_changes_nothing(cluster: Cluster, shelf: Shelf, namespace: str) -> None:
@@ -77,7 +77,7 @@ def test_running_pod_of_an_image_no_longer_trusted_can_be_labelled(
     here = "--namespace=retirement"
     new_namespace(cluster, "retirement", outside.by)
     cluster.kubectl("run", "app", f"--image={shelf.retired.tagged}", here, "--", "sleep", "600")
-    cluster.kubectl("wait", "--for=condition=Ready", "pod/app", "--timeout=30s", here)
+    cluster.kubectl("wait", "--for=condition=Ready", "pod/app", "--timeout=240s", here)
 
     (outside.policies / "retirement.yaml").write_text(retirement({"release": keys["release"].pem}))
     again = ("run", "again", f"--image={shelf.retired.tagged}", "--dry-run=server", here)

@@ -133,7 +133,7 @@ Every value of the chart has a default. Here the image was built a minute ago, a
 It denies nothing. The starter policy warns, and where Countersign does not answer, pods are admitted:
 """)
         terminal.type("kubectl create namespace shop")
-        self._cluster.kubectl("wait", "--for=create", "serviceaccount/default", "--namespace=shop", "--timeout=20s")
+        self._cluster.kubectl("wait", "--for=create", "serviceaccount/default", "--namespace=shop", "--timeout=240s")
         said = terminal.type(f"kubectl run early -n shop --image={UNSIGNED} -- sleep 600")
         assert "Warning: " in said
         assert "pod/early created" in said
@@ -268,7 +268,7 @@ A tag can be moved between the look at it and the pull. With pinning on, pods na
         terminal = self._terminal
         terminal.say("## Leaving\n\nFirst the API server stops asking, then all else goes:")
         terminal.type("helm uninstall countersign -n countersign --wait")
-        self._cluster.kubectl("wait", "--for=delete", "pod", REPLICAS, "--namespace=countersign", "--timeout=50s")
+        self._cluster.kubectl("wait", "--for=delete", "pod", REPLICAS, "--namespace=countersign", "--timeout=240s")
         labelled = "-l app.kubernetes.io/instance=countersign -A"
         said = terminal.type(
             "kubectl get validatingwebhookconfiguration,mutatingwebhookconfiguration,validatingadmissionpolicy,"

@@ -27,7 +27,7 @@ from typing import Any
 
 from tests.cluster.certificates import Authority
 
-READY_SECONDS = 60.0
+READY_SECONDS = 180.0
 ADMIN = "admin"
 
 
@@ -127,7 +127,7 @@ class Server:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
         )
         assert not check or done.returncode == 0, done.stderr
         return done
