@@ -222,10 +222,10 @@ def build_image() -> Path:
     kept = TOOLS / "images"
     kept.mkdir(parents=True, exist_ok=True)
     base, archive = kept / "python.tar", kept / "countersign.tar"
-    if not base.exists():
-        images.write_archive(base, images.debian_python("localhost/python:3.11", kept / "debian-python.tar"))
     with (kept / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be at it, or another process of this one
+        if not base.exists():
+            images.write_archive(base, images.debian_python("localhost/python:3.11", kept / "debian-python.tar"))
         run, made_by = os.environ.get("PYTEST_XDIST_TESTRUNUID", ""), kept / "made-by"
         if not run or not made_by.exists() or made_by.read_text() != run:
             images.build(ROOT, base=base, reference=IMAGE, archive=archive, storage=kept / "storage")
