@@ -283,7 +283,7 @@ async def test_stores_of_one_name_in_two_policies_are_two_stores(cluster: Cluste
 
 
 async def test_a_worker_keeps_signers_of_one_name_apart(cluster: Cluster) -> None:
-    pool = Workers(settings.Verification())
+    pool = Workers(settings.Verification(time_limit=60.0))
     cluster.verifier.means.judge = pool.judge
     image = described(cluster, cluster.image())
     cluster.policy("one", **{**ACME, "trustStores": [store("acme", OTHER_ROOT)]})

@@ -69,7 +69,7 @@ async def working(workers: Workers, stored: HostileRegistry | None = None) -> As
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def workers() -> AsyncIterator[Workers]:
-    workers = Workers(settings.Verification())
+    workers = Workers(settings.Verification(time_limit=60.0))
     yield workers
     await workers.close()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import ssl
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.doubles.ports import free_port
 from tests.doubles.registry import FixedResolver, HostileRegistry, listed, on, running
 from tests.doubles.store import USER, ValkeyServer
 from tests.doubles.verifying import NAME, NOW, RELEASE, TRUST, Cluster, signature_tag, told, trusted
@@ -426,13 +426,6 @@ async def until(ready: Callable[[], Awaitable[bool]], log: Path) -> None:
             pass
         await asyncio.sleep(0.1)
     raise AssertionError(log.read_text()[-2000:])
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 async def test_ten_processes_with_one_valkey(tmp_path: Path, running_valkey: ValkeyServer) -> None:

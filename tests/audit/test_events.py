@@ -21,6 +21,7 @@ from tests.conftest import API_SERVER
 from tests.kube.apiserver import Server
 from tests.kube.reached import reached
 from webhook.audit.backlog import UPDATE_SECONDS, WAITING_MAX, WINDOW
+from webhook.audit.event import CONTROLLER
 from webhook.audit.events import BURST, LONGEST_PAUSE, SECONDS_EACH, TRIES, EventsSink
 from webhook.audit.record import Entry, Record, compose
 from webhook.audit.trail import Trail
@@ -99,7 +100,7 @@ async def kube(api_server: Server) -> AsyncIterator[Kube]:
 
 async def events_in(kube: Kube, namespace: str) -> list[dict[str, Any]]:
     found, _ = await kube.list(f"/apis/events.k8s.io/v1/namespaces/{namespace}/events")
-    return [dict(one) for one in found]
+    return [dict(one) for one in found if one.get("reportingController") == CONTROLLER]
 
 
 def denied(namespace: str, **fields: Any) -> Entry:

@@ -137,7 +137,7 @@ async def opened(
             listed(address),
             registry=settings.Registry(hosts=(entry,)),
             cache=settings.NOTHING_KEPT,
-            verification=settings.Verification(workers=workers),
+            verification=settings.Verification(workers=workers, time_limit=60.0),
             policy=settings.Policy(no_match=no_match, reload_interval=0.05),
             aws=asking,
         )

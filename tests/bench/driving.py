@@ -35,26 +35,26 @@ def measure(
 
 
 @contextmanager
-def driven(world: World, server: Server, row: Row, start: int = 0) -> Iterator[None]:
-    """Reviews of `row` are under way all along, and nobody counts them."""
+def driven(world: World, server: Server, row: Row, start: int = 0) -> Iterator[subprocess.Popen[bytes]]:
+    """Reviews of `row` are under way, as long as who asks for them runs; nobody counts them."""
     command = _command(world, [server], row, start, title="driven", reviews=row.reviews)
     process = subprocess.Popen(
         [str(word) for word in command], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        yield
+        yield process
     finally:
         process.kill()
         process.wait()
 
 
 @contextmanager
-def busy(world: World, server: Server, row: Row) -> Iterator[None]:
-    """The server's own processes have work from `row` all along."""
-    with driven(world, server, row):
+def busy(world: World, server: Server, row: Row) -> Iterator[subprocess.Popen[bytes]]:
+    """The server's own processes have work from `row`, as long as who asks runs."""
+    with driven(world, server, row) as process:
         while sum(seconds for seconds, _ in workers(server.pid).values()) < BUSY_SECONDS:
             time.sleep(0.05)
-        yield
+        yield process
 
 
 def _command(

@@ -117,10 +117,10 @@ class Plan:
 
     def _beside(self) -> Result:
         """A constant answer's times while signatures that are dear to judge are judged all along."""
-        with WORLD.server() as server, busy(WORLD, server, rows.BUSY):
+        with WORLD.server() as server, busy(WORLD, server, rows.BUSY) as asking:
             result = measure(WORLD, [server], rows.BESIDE, scale=self._scale)
-        if not result["worker_ms_per_review"]:
-            result["problem"] = "no keyless review was under way beside it"
+            if asking.poll() is not None and not result["problem"]:
+                result["problem"] = "the keyless reviews beside it were over before"
         return result
 
     def _aws(self) -> Iterator[Result]:

@@ -44,6 +44,7 @@ MEMORY_GROWTH_MIB = 5.0
 DESCRIPTORS_GROWTH = THREADS_GROWTH = 16  # connections and threads that come and go
 REQUESTS = ("manifest", "manifest-head", "blob", "referrers")
 BLAME = frozenset({"registry_violation", "limit_exceeded", "malformed"})
+OUTAGE = frozenset({"registry_unavailable", "rate_limited", "deadline_exceeded", "overloaded"})  # of other images
 FOREIGN_BYTES = ("truncated", "changed", "huge", "garbage")  # hostile answers that are a reason for blame
 BLAMED_FOR_ONE = 2  # reviews, since several may wait for the same answer
 REST_SECONDS = 5.0  # after the last answer, until nothing may be under way
@@ -71,7 +72,7 @@ class Tally:
             response = orjson.loads(answer)["response"]
             told = response.get("status", {})
             allowed, code, text = response["allowed"], told.get("code", 200), told.get("message", "")
-            reason = response.get("auditAnnotations", {}).get("reason", "")
+            reasons = response.get("auditAnnotations", {}).get("reason", "").split(",")
             known = status == 200 and response["uid"] == asked.uid
         except (ValueError, KeyError, TypeError):
             known = False
@@ -81,7 +82,7 @@ class Tally:
             self.right[asked.kind] += 1
         elif not allowed and code >= 500:
             self.inconclusive[asked.kind] += 1
-        elif not allowed and reason in BLAME:
+        elif not allowed and not BLAME.isdisjoint(reasons) and (BLAME | OUTAGE).issuperset(reasons):
             self.blaming[asked.kind] += 1
         else:
             self.wrong.append(f"{asked.kind}: allowed {allowed}, {code}: {text[:600]}")

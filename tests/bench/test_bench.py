@@ -65,6 +65,8 @@ def _answer(*, uid: str = "1", code: int = 0, reason: str = "") -> bytes:
         (GOOD, 200, _answer(code=503), "inconclusive"),
         (BAD, 200, _answer(code=503), "inconclusive"),
         (GOOD, 200, _answer(code=403, reason="registry_violation"), "blaming"),
+        (GOOD, 200, _answer(code=403, reason="malformed,rate_limited"), "blaming"),
+        (GOOD, 200, _answer(code=403, reason="malformed,no_signature"), "wrong"),
         (GOOD, 200, _answer(code=403, reason="no_signature"), "wrong"),
         (GOOD, 200, _answer(code=403, reason="signature_invalid"), "wrong"),
         (BAD, 200, _answer(), "wrong"),

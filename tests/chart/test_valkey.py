@@ -16,6 +16,7 @@ import pytest
 
 from tests.chart.rendering import Rendered, Values, render
 from tests.conftest import CHART as TOOLS_OF_CHART
+from tests.doubles.ports import free_port
 from webhook import settings
 from webhook.cache import Loaded
 from webhook.sealing import Sealer
@@ -71,12 +72,6 @@ def running(rendered: Rendered, command: Sequence[str], folder: Path) -> Iterato
     finally:
         process.terminate()
         process.wait(SECONDS)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-        return port
 
 
 @contextmanager

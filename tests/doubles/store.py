@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator
@@ -15,6 +14,7 @@ from typing import Any, Self
 import valkey
 
 from tests.cluster.certificates import Authority
+from tests.doubles.ports import free_port
 from webhook import settings
 
 USER, PASSWORD, ADMIN_PASSWORD = "countersign", "of-the-replicas", "of-its-owner"
@@ -39,7 +39,7 @@ class ValkeyServer:
             f"user default off\nuser admin on >{ADMIN_PASSWORD} ~* &* +@all\n"
             f"user {USER} on >{PASSWORD} ~countersign:v1:* {COMMANDS}\n"
         )
-        self.port = _free_port()
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -145,10 +145,3 @@ async def talker(*replies: bytes, greeting: bytes = b"+OK\r\n") -> AsyncIterator
         yield settings.Valkey(url=f"valkey://127.0.0.1:{server.sockets[0].getsockname()[1]}", timeout=UNHURRIED)
     finally:
         server.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port

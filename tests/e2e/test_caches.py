@@ -127,7 +127,7 @@ def test_replicas_share_documents_and_survive_a_restart_in_an_outage_but_need_no
     values = {"enabled": "true"} | {f"image.{name}": value for name, value in VALKEY_IMAGE.items()}
     alone.upgrade(*(f"--set=valkey.{name}={value}" for name, value in values.items()))
     wait_until(lambda: len(alone.replicas()) == 2, "old replicas are gone")
-    wait_until(lambda: _notes(alone) == ["it answers", "it answers"], "both reach it")
+    wait_until(lambda: _reach_valkey(alone, stage.unsigned), "both reach it")
     new = stage.new("shared")
     _all_examine(alone, new)
     assert sum(_counted_by_all(alone, "shared_cache", result=word) for word in ("hit", "joined")) > 0
@@ -162,8 +162,7 @@ def _is_counted(alone: Alone, expected: list[int], metric: str, **labels: str) -
 
 def _all_examine(alone: Alone, image: Image) -> None:
     """Each replica was asked about `image`, which it admits, if not at once."""
-    path = "--output=jsonpath={.webhooks[0].clientConfig.caBundle}"
-    bundle = alone.cluster.kubectl("get", "validatingwebhookconfiguration", NAME, path).stdout
+    bundle = _bundle(alone)
 
     def admits(address: str) -> bool:
         allowed: bool = alone.ask(address, bundle, image.pinned, namespace=JUDGED)["allowed"]
@@ -171,6 +170,12 @@ def _all_examine(alone: Alone, image: Image) -> None:
 
     for address in alone.replicas().values():
         wait_until(functools.partial(admits, address), "it is admitted", seconds=FRESH_SECONDS)
+
+
+def _bundle(alone: Alone) -> str:
+    path = "--output=jsonpath={.webhooks[0].clientConfig.caBundle}"
+    bundle: str = alone.cluster.kubectl("get", "validatingwebhookconfiguration", NAME, path).stdout
+    return bundle
 
 
 def _may_run(alone: Alone, image: Image) -> bool:
@@ -217,6 +222,13 @@ def _total(text: str, metric: str, labels: Mapping[str, str]) -> float:
     samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
     wanted = f"countersign_{metric}_total"
     return sum(one.value for one in samples if one.name == wanted and labels.items() <= one.labels.items())
+
+
+def _reach_valkey(alone: Alone, unsigned: Image) -> bool:
+    """Whether each replica finds that the shared cache answers, now that it looks for the documents of an image."""
+    for address in alone.replicas().values():
+        alone.ask(address, _bundle(alone), unsigned.pinned, namespace=JUDGED)
+    return _notes(alone) == ["it answers", "it answers"]
 
 
 def _notes(alone: Alone) -> list[str]:

@@ -13,7 +13,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import time
@@ -26,6 +25,7 @@ from types import TracebackType
 from typing import Any
 
 from tests.cluster.certificates import Authority
+from tests.doubles.ports import free_port
 
 READY_SECONDS = 180.0
 ADMIN = "admin"
@@ -49,8 +49,8 @@ class Server:
     def __init__(self, root: Path, tools: Path, *users: User, port: int = 0, flags: Sequence[str] = ()) -> None:
         self.root, self._tools, self._flags = root, tools, flags
         self._users = (User(ADMIN, ("system:masters",)), *users)
-        self.port = port or _free_port()
-        self._etcd_ports = _free_port(), _free_port()
+        self.port = port or free_port()
+        self._etcd_ports = free_port(), free_port()
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._authority: Authority | None = None
 
@@ -233,9 +233,3 @@ def webhook_service(namespace: str, name: str = "countersign") -> Mapping[str, A
         "metadata": {"name": name, "namespace": namespace},
         "spec": {"type": "ExternalName", "externalName": "localhost"},
     }
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
