@@ -133,7 +133,7 @@ class Cache:
     outcomes_max_bytes: int = 2 * MIB
     documents_max_bytes: int = 4 * MIB  # of what is fetched by digest
     tag_lifetime: float = 30.0  # of the digest behind a tag
-    tags_max: int = 10_000
+    tags_max: int = 4_096  # more than findings are kept
     search_seconds: float = 30.0  # for which evidence is looked for, whether or not a review still waits for it
 
 
