@@ -7,50 +7,31 @@ through is left to `transport`. spec: OCI distribution 1.1; Docker registry toke
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import functools
 import hashlib
-import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from enum import Enum
-from typing import TypeVar
 
 from webhook import settings
-from webhook.cache import Cache
-from webhook.errors import Code, InconclusiveError, MalformedError, RejectedError, TamperedError, quote
+from webhook.errors import Code, InconclusiveError, RejectedError, quote
 from webhook.network import Answer, Network
-from webhook.oci import answers, links, manifest, reference
+from webhook.oci import answers, links, manifest, received, reference
 from webhook.oci.authn import CredentialSource, Lent, PrivateCredentials
 from webhook.oci.complaint import codes
 from webhook.oci.courtesy import Shunned, Told
 from webhook.oci.documents import Document, Documents, Shared
+from webhook.oci.learned import Learned
 from webhook.oci.manifest import Descriptor, Index, Manifest
 from webhook.oci.reference import Digest, Repository
 from webhook.oci.transport import Observer, Question, Redirects, RequestKind, Transport
 
 __all__ = ["Lent", "Observer", "Referrers", "Registry", "RequestKind"]
 
-T = TypeVar("T")
-log = logging.getLogger(__name__)
-
-FACT_LIFETIME = 3600.0  # seconds; what is learned of a host changes the order of asking, and what is an outage
-HOSTS_MAX = 1024
-REPOSITORIES_MAX = 10_000
-MAX_PAGE_ENTRIES = 20_000  # of one page; more than fit into its bytes
-
 _HIDDEN = frozenset((answers.UNKNOWN_REPOSITORY, "DENIED", "UNAUTHORIZED"))
 _NO_HEAD = frozenset((400, 405, 501))
 _NO_REFERRERS = frozenset((301, 302, 303, 307, 308, 400, 404, 405, 406, 410, 501))
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
-
-
-class _Fact(Enum):
-    """What was seen of a repository; together the two show that its registry has no referrers API."""
-
-    READ = "read"
-    NO_REFERRERS = "no referrers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +63,8 @@ class Registry:
         self._documents = Documents(cache, shared)
         self._afresh = False
         self._recalled: list[float] | None = None  # of a view that asks nobody, when each listing was seen
-        self._without_head: Cache[str, bool] = Cache(max_entries=HOSTS_MAX)
-        self._without_referrers: Cache[str, bool] = Cache(max_entries=HOSTS_MAX)
-        self._with_referrers: Cache[str, bool] = Cache(max_entries=HOSTS_MAX)
-        # Of repositories by who was shown them: what is private to some is not learned from by others.
+        self._learned = Learned()
         self._private: PrivateCredentials | None = None
-        self._facts: Cache[tuple[Repository, Lent], _Fact] = Cache(max_entries=REPOSITORIES_MAX)
-        self._imported: Cache[tuple[Repository, Lent, Digest], bool] = Cache(max_entries=REPOSITORIES_MAX)
 
     def with_credentials(self, private: PrivateCredentials) -> Registry:
         """A view for one who may use `private` too, where nobody else has credentials or theirs were refused.
@@ -145,14 +121,14 @@ class Registry:
         where another registry's image is not there yet).
         """
         host = reference.matching_host(repository.host)
-        if self._without_head.get(host) is None:
+        if not self._learned.lacks_head(host):
             answer = await self._ask_manifest(RequestKind.RESOLVE, repository, tag, method="HEAD")
             if answer.status == 200 and (found := answers.announced(answer, repository)) is not None:
                 self._note_read(repository)
                 self._note_imported(repository, found)
                 return found
             if answer.status in _NO_HEAD:
-                self._without_head.put(host, True, FACT_LIFETIME)
+                self._learned.note_no_head(host)
             elif answer.status != 200:
                 raise answers.not_found(repository, tag, answer)
         answer = await self._ask_manifest(RequestKind.RESOLVE, repository, tag, method="GET")
@@ -172,7 +148,7 @@ class Registry:
         """
         if not answers.is_pull_through(repository) or self.asks_nobody:
             return
-        if self._imported.get((repository, self.lent(repository), digest)) is not None:
+        if self._learned.has_imported(repository, self.lent(repository), digest):
             return
         answer = await self._ask_manifest(RequestKind.RESOLVE, repository, str(digest), method="HEAD")
         if answer.status == 404:
@@ -190,7 +166,7 @@ class Registry:
         if document.body is None:
             return None
         digest = name if isinstance(name, Digest) else Digest("sha256", hashlib.sha256(document.body).hexdigest())
-        return await _parse(document.body, document.media_type, digest, self._limits.manifest_max_entries)
+        return await received.parse(document.body, document.media_type, digest, self._limits.manifest_max_entries)
 
     async def fetch_listed(self, repository: Repository, descriptor: Descriptor) -> Manifest | Index:
         """The document that `descriptor` lists, size, digest and media type checked; data inlined there saves asking.
@@ -198,11 +174,11 @@ class Registry:
         Raises: RejectedError, MalformedError (listed but missing, `limit_exceeded`, content wrong), InconclusiveError.
         """
         what = f"manifest {descriptor.digest} of {quote(str(repository))}"
-        _check_limit(what, descriptor, self._limits.manifest_max_bytes)
-        body = await _inlined(descriptor)
+        received.check_limit(what, descriptor, self._limits.manifest_max_bytes)
+        body = await received.inlined(descriptor)
         if body is None:
             body = await self._content(repository, descriptor, lambda: self._ask_listed(what, repository, descriptor))
-        return await _parse(body, descriptor.media_type, descriptor.digest, self._limits.manifest_max_entries)
+        return await received.parse(body, descriptor.media_type, descriptor.digest, self._limits.manifest_max_entries)
 
     async def fetch_blob(self, repository: Repository, descriptor: Descriptor, *, max_bytes: int) -> bytes:
         """The bytes that `descriptor` speaks of, size and digest checked; data inlined there saves asking.
@@ -210,8 +186,8 @@ class Registry:
         Raises: RejectedError (`registry_violation`), MalformedError (`limit_exceeded`), InconclusiveError.
         """
         what = f"blob {descriptor.digest} of {quote(str(repository))}"
-        _check_limit(what, descriptor, max_bytes)
-        data = await _inlined(descriptor)
+        received.check_limit(what, descriptor, max_bytes)
+        data = await received.inlined(descriptor)
         if data is not None:
             return data
         return await self._content(repository, descriptor, lambda: self._ask_blob(what, repository, descriptor))
@@ -228,7 +204,7 @@ class Registry:
             document = await self._list(repository, path, functools.partial(self._ask_page, repository, path))
             if document.body is None:
                 return _no_referrers(repository, page)
-            found += await self._parse_referrers(repository, document.body)
+            found += await received.parse_page(_referrers_of(repository), document.body)
             read += len(document.body)
             if len(found) > self._limits.referrers_max:
                 return Referrers(supported=True, manifests=tuple(found[: self._limits.referrers_max]), truncated=True)
@@ -239,7 +215,7 @@ class Registry:
 
     def lacks_referrers(self, host: str) -> bool:
         """Whether this registry is known to have no referrers API; learned for an hour, only an order of asking."""
-        return self._without_referrers.get(reference.matching_host(host)) is not None
+        return self._learned.lacks_referrers(host)
 
     def shunned(self) -> tuple[Shunned, ...]:
         """Who does not answer, and is not asked now."""
@@ -296,7 +272,7 @@ class Registry:
     async def _ask_listed(self, what: str, repository: Repository, descriptor: Descriptor) -> bytes:
         name, size = str(descriptor.digest), descriptor.size
         answer = await self._ask_manifest(RequestKind.MANIFEST, repository, name, method="GET", max_bytes=size)
-        body = await _content(what, answer, repository, descriptor)
+        body = await received.content(what, answer, repository, descriptor)
         self._note_read(repository)
         served = answers.media_type(answer)
         if served != descriptor.media_type:
@@ -312,20 +288,15 @@ class Registry:
             max_bytes=descriptor.size,
             redirects=Redirects.ANYWHERE,
         )
-        return await _content(what, await self._transport.ask(question), repository, descriptor)
+        return await received.content(what, await self._transport.ask(question), repository, descriptor)
 
     async def _ask_page(self, repository: Repository, path: str) -> Document:
         """Without a body where the registry has no such API."""
         answer = await self._ask_referrers(repository, path)
         if answer is None:
             return Document(None, supported=False)
-        if answer.cut:
-            raise MalformedError(
-                Code.LIMIT_EXCEEDED,
-                f"{_referrers_of(repository)}: more than {self._limits.manifest_max_bytes} bytes, which are read at"
-                " most",
-            )
-        is_empty = self.is_shared and not await self._parse_referrers(repository, answer.body)
+        received.check_whole(_referrers_of(repository), answer, self._limits.manifest_max_bytes)
+        is_empty = self.is_shared and not await received.parse_page(_referrers_of(repository), answer.body)
         next_path = links.next_page(answer, repository) or ""
         return Document(answer.body, answers.media_type(answer), next_path, is_empty=is_empty)
 
@@ -350,19 +321,11 @@ class Registry:
         return answer
 
     def _digest_of(self, answer: Answer, repository: Repository, name: Digest | str) -> Digest:
-        """The digest that the body has, which is the one asked for or announced. OCI distribution 1.1, pull"""
+        """The digest that the body has, which is the one asked for or announced."""
         what = f"manifest {quote(str(name))} of {quote(str(repository))}"
-        if answer.cut:
-            raise MalformedError(
-                Code.LIMIT_EXCEEDED,
-                f"{what}: more than {self._limits.manifest_max_bytes} bytes, which are read at most",
-            )
+        received.check_whole(what, answer, self._limits.manifest_max_bytes)
         expected = name if isinstance(name, Digest) else answers.announced(answer, repository)
-        if expected is None:
-            return Digest("sha256", hashlib.sha256(answer.body).hexdigest())
-        if not expected.matches(answer.body):
-            raise TamperedError(f"{what}: what was served has another digest than {expected}{answers.recoded(answer)}")
-        return expected
+        return received.digest_of(what, answer, expected)
 
     async def _ask_referrers(self, repository: Repository, path: str) -> Answer | None:
         """A page of the listing; None where the registry has no such API. OCI distribution 1.1, listing referrers"""
@@ -385,11 +348,11 @@ class Registry:
 
     def _lists(self, repository: Repository, answer: Answer) -> bool:
         """Whether an answer of 200 lists anything. Raises: InconclusiveError, where this host is known to list."""
-        host, served = reference.matching_host(repository.host), answers.media_type(answer)
+        served = answers.media_type(answer)
         if served == manifest.OCI_INDEX:
-            self._with_referrers.put(host, True, FACT_LIFETIME)
+            self._learned.note_referrers(repository.host)
             return True
-        if self._with_referrers.get(host) is None:
+        if not self._learned.lists_referrers(repository.host):
             return False
         # Such as the page of something in between: a signed image would count as unsigned
         raise InconclusiveError(
@@ -397,38 +360,17 @@ class Registry:
             f"{_referrers_of(repository)}: answered {quote(served, max_chars=100)} where an index was listed before",
         )
 
-    async def _parse_referrers(self, repository: Repository, body: bytes) -> tuple[Descriptor, ...]:
-        what = _referrers_of(repository)
-        digest = Digest("sha256", hashlib.sha256(body).hexdigest())
-        try:
-            index = await _parse(body, manifest.OCI_INDEX, digest, MAX_PAGE_ENTRIES)
-        except MalformedError as error:
-            if error.code is Code.LIMIT_EXCEEDED:
-                raise
-            raise RejectedError(Code.REGISTRY_VIOLATION, f"{what}: {error.detail}") from error
-        if not isinstance(index, Index):
-            raise RejectedError(Code.REGISTRY_VIOLATION, f"{what}: an index expected")
-        return index.manifests
-
     def _note_read(self, repository: Repository) -> None:
-        key = repository, self.lent(repository)
-        if self._facts.get(key) is _Fact.NO_REFERRERS:
-            self._without_referrers.put(reference.matching_host(repository.host), True, FACT_LIFETIME)
-        self._facts.put(key, _Fact.READ, FACT_LIFETIME)
+        self._learned.note_read(repository, self.lent(repository))
 
     def _note_imported(self, repository: Repository, digest: Digest) -> None:
         if answers.is_pull_through(repository):
-            self._imported.put((repository, self.lent(repository), digest), True, FACT_LIFETIME)
+            self._learned.note_imported(repository, self.lent(repository), digest)
 
     def _note_no_referrers(self, repository: Repository, answer: Answer) -> None:
         """Absence is learned where the repository exists, which others hide behind the same answer."""
-        if codes(answer) & _HIDDEN:
-            return
-        key = repository, self.lent(repository)
-        if self._facts.get(key) is _Fact.READ:
-            self._without_referrers.put(reference.matching_host(repository.host), True, FACT_LIFETIME)
-        else:
-            self._facts.put(key, _Fact.NO_REFERRERS, FACT_LIFETIME)
+        if not codes(answer) & _HIDDEN:
+            self._learned.note_no_referrers(repository, self.lent(repository))
 
 
 async def _ask_nobody(repository: Repository) -> bytes:
@@ -437,40 +379,6 @@ async def _ask_nobody(repository: Repository) -> bytes:
 
 def _referrers_of(repository: Repository) -> str:
     return f"the referrers that {quote(str(repository))} lists"
-
-
-def _check_limit(what: str, descriptor: Descriptor, max_bytes: int) -> None:
-    if descriptor.size > max_bytes:
-        raise MalformedError(Code.LIMIT_EXCEEDED, f"{what}: {descriptor.size} bytes, at most {max_bytes} are read")
-
-
-async def _content(what: str, answer: Answer, repository: Repository, descriptor: Descriptor) -> bytes:
-    """The body of `answer`, which is what `descriptor` announced."""
-    if answer.status == 404:
-        raise MalformedError(Code.MALFORMED, f"{what}: listed but missing")
-    if answer.status != 200:
-        raise answers.odd(repository, answer)
-    if answer.cut or len(answer.body) != descriptor.size:
-        found = "more" if answer.cut else str(len(answer.body))
-        raise TamperedError(f"{what}: {descriptor.size} bytes announced, {found} served{answers.recoded(answer)}")
-    if not await _off_loop(len(answer.body), functools.partial(descriptor.digest.matches, answer.body)):
-        raise TamperedError(f"{what}: what was served has another digest{answers.recoded(answer)}")
-    return answer.body
-
-
-async def _inlined(descriptor: Descriptor) -> bytes | None:
-    size = len(descriptor.data or b"")
-    return await _off_loop(size, functools.partial(manifest.inlined, descriptor))
-
-
-async def _parse(body: bytes, media_type: str, digest: Digest, max_entries: int) -> Manifest | Index:
-    parse = functools.partial(manifest.parse, body, media_type=media_type, digest=digest, max_entries=max_entries)
-    return await _off_loop(len(body), parse)
-
-
-async def _off_loop(size: int, work: Callable[[], T]) -> T:
-    """What `work` returns, done in a thread where the `size` of its matter makes it slow."""
-    return work() if size <= settings.OFF_LOOP_BYTES else await asyncio.to_thread(work)
 
 
 def _no_referrers(repository: Repository, page: int) -> Referrers:
