@@ -24,7 +24,8 @@ from webhook.oci.documents import Document, Documents, Shared
 from webhook.oci.learned import Learned
 from webhook.oci.manifest import Descriptor, Index, Manifest
 from webhook.oci.reference import Digest, Repository
-from webhook.oci.transport import Observer, Question, Redirects, RequestKind, Transport
+from webhook.oci.sending import Observer, RequestKind
+from webhook.oci.transport import Question, Redirects, Transport
 
 __all__ = ["Lent", "Observer", "Referrers", "Registry", "RequestKind"]
 

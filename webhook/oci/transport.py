@@ -1,19 +1,15 @@
-"""One question to a registry, carried through: credentials, redirects, retries and rate limits.
+"""One question to a registry, carried through: credentials, tokens and redirects.
 
 Promises: a credential never leaves the authority it was made for, not by redirect either; every hop passes the check of
-`hosts` and the guard of `network`; only GET and HEAD are repeated, a bounded number of times; who asked to be left
-alone is, and so is who does not answer (`courtesy`), and nobody is asked for too much at once (`lanes`). What an answer
-means is left to `registry`. spec: RFC 9110 10.2.3, 15.4; OCI distribution 1.1.
+`hosts` and the guard of `network`. How one request is sent and repeated is left to `sending`, what an answer means to
+`registry`. spec: RFC 9110 15.4; OCI distribution 1.1.
 """
 
 from __future__ import annotations
 
-import asyncio
 import copy
-import random
 import re
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,37 +19,24 @@ from yarl import URL
 from webhook import settings
 from webhook.cache import Cache, Loaded
 from webhook.errors import Code, InconclusiveError, RejectedError, quote
-from webhook.network import CONNECTIONS, Answer, Client, Network, Request, Target, UnreachableError
-from webhook.oci import authn, courtesy, ecr
+from webhook.network import Answer, Network, Request, Target
+from webhook.oci import authn, ecr
 from webhook.oci.authn import Credential, CredentialSource, PrivateCredentials
 from webhook.oci.challenge import Challenge
 from webhook.oci.complaint import said
-from webhook.oci.courtesy import Courtesy, Shunned, Told, Whom
+from webhook.oci.courtesy import Shunned, Told, Whom
 from webhook.oci.hosts import Hosts, is_at
-from webhook.oci.lanes import Lanes
 from webhook.oci.reference import Repository
+from webhook.oci.sending import Observer, RequestKind, Sender
 
 CHALLENGE_LIFETIME = 3600.0  # seconds; a changed one costs a round trip
 CHALLENGES_MAX = 1024
 TOKENS_MAX = 10_000  # one per repository and credential
-LIMITED_DEFAULT = 2.0  # seconds, where a 429 names no time
-WAIT_LONGEST = 2.0  # seconds; a longer Retry-After is no wait for a review
 MAX_TURNS = 4  # of credentials for one question: those of one source, of the next, that one's renewed, the pod's
 
-_REPEATED = frozenset((408, 429, 500, 502, 503, 504))
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _FORM = "application/x-www-form-urlencoded"
 _URL = re.compile(r"[\x21-\x7e]+")  # RFC 3986 2; what else stood in a request line would end it
-
-
-class RequestKind(StrEnum):
-    """What a request asked for, as metrics count it."""
-
-    RESOLVE = "resolve"
-    MANIFEST = "manifest"
-    BLOB = "blob"
-    REFERRERS = "referrers"
-    TOKEN = "token"  # noqa: S105 - the name of a kind
 
 
 class Redirects(StrEnum):
@@ -61,9 +44,6 @@ class Redirects(StrEnum):
 
     SAME_ORIGIN = "same origin"
     ANYWHERE = "anywhere"  # without the registry's credentials
-
-
-Observer = Callable[[RequestKind, str, int, float], None]  # kind, host, status (0: no answer), seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +73,12 @@ class Transport:
     ) -> None:
         self.hosts = Hosts(limits.hosts, network, allowed=limits.allowed)
         self._limits = limits
-        self._client: Client = network.open(connections_per_host=limits.connections_per_host)
+        self._sender = Sender(limits=limits, network=network, observe=observe, told=told)
         self._credentials = credentials
         self._private: PrivateCredentials | None = None
-        self._observe = observe
         self._challenges: Cache[str, Challenge] = Cache(max_entries=CHALLENGES_MAX)
         # By registry too: no other one, which may name the same realm, is shown a token that was not made for it.
         self._tokens: Cache[tuple[str, authn.TokenPlan], str] = Cache(max_entries=TOKENS_MAX)
-        self._courtesy = Courtesy(told=told)
-        self._lanes = Lanes(lanes=CONNECTIONS, per_host=limits.connections_per_host)
 
     async def ask(self, question: Question) -> Answer:
         """The last answer: a success, or a status that neither credentials nor patience changed; never 401, 403 or 429.
@@ -131,7 +108,7 @@ class Transport:
 
     def shunned(self) -> tuple[Shunned, ...]:
         """Who does not answer, and is not asked now."""
-        return self._courtesy.shunned()
+        return self._sender.shunned()
 
     async def prepare(self, repository: Repository) -> None:
         """Whether there are credentials for `repository` was asked of whoever has them."""
@@ -141,7 +118,7 @@ class Transport:
     async def close(self) -> None:
         """Connections are closed, tokens under way given up."""
         await self._tokens.close()
-        await self._client.close()
+        await self._sender.close()
 
     async def _attempt(self, question: Question, credentials: tuple[Credential, ...]) -> Answer:
         """Raises: InconclusiveError, `access_denied` where these credentials do not suffice."""
@@ -254,7 +231,7 @@ class Transport:
             form=step.form,
         )
         whom = Whom(target.origin, registry.origin, credential, scope)
-        answer = await self._repeat(RequestKind.TOKEN, whom, request)
+        answer = await self._sender.send(RequestKind.TOKEN, whom, request)
         if answer.cut and answer.status == 200:
             raise InconclusiveError(
                 Code.ACCESS_DENIED,
@@ -275,7 +252,7 @@ class Transport:
             request = self._request(question, hop, url, with_credential if at_home else headers)
             sent_as = credential if at_home else authn.ANONYMOUS
             whom = Whom(hop.origin, target.origin, sent_as, question.repository.path)
-            answer = await self._repeat(question.kind, whom, request)
+            answer = await self._sender.send(question.kind, whom, request)
             if answer.status not in _REDIRECTS:
                 return answer if at_home else _from_elsewhere(answer, hop)
             url = _location(answer, url)
@@ -295,79 +272,6 @@ class Transport:
             max_bytes=question.max_bytes,
             error_max_bytes=self._limits.error_max_bytes,
         )
-
-    async def _repeat(self, kind: RequestKind, whom: Whom, request: Request) -> Answer:
-        """The answer after retries.
-
-        Raises: InconclusiveError: `rate_limited`, or no answer came.
-        """
-        for attempt in range(1, self._limits.attempts + 1):
-            last = attempt == self._limits.attempts or request.method == "POST"
-            backoff = self._limits.backoff * 3.0 ** (attempt - 1) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-            try:
-                answer = await self._send(kind, whom, request)
-            except UnreachableError as error:
-                if last or not error.transient:
-                    raise
-                await asyncio.sleep(backoff)
-                continue
-            if answer.status not in _REPEATED:
-                return answer
-            wait = courtesy.retry_after(answer)
-            self._note_limit(whom, answer, wait, LIMITED_DEFAULT if last else backoff)
-            if last or (wait is not None and wait > WAIT_LONGEST):
-                raise _given_up(whom, answer, wait)
-            await asyncio.sleep(backoff)
-        raise AssertionError("attempts is at least 1")
-
-    async def _send(self, kind: RequestKind, whom: Whom, request: Request) -> Answer:
-        """The answer to one request, made when there is room for it and nobody wants it unmade.
-
-        Raises: UnreachableError; InconclusiveError, where it was not made.
-        """
-        patience = WAIT_LONGEST
-        while True:
-            wait = self._courtesy.wait(whom, patience)
-            if not wait:
-                waited = await self._lanes.enter(whom.origin)
-                try:
-                    wait = self._courtesy.wait(whom, patience) if waited else 0.0
-                    if not wait:
-                        return await self._exchange(kind, whom, request)
-                finally:
-                    self._lanes.leave(whom.origin)
-            patience -= wait
-            await asyncio.sleep(wait * random.uniform(1.0, 1.25))  # noqa: S311 - so that not all come at once
-
-    async def _exchange(self, kind: RequestKind, whom: Whom, request: Request) -> Answer:
-        learned: Answer | UnreachableError | None = None
-        started = time.perf_counter()
-        self._courtesy.begin(whom)
-        try:
-            learned = answer = await self._client.exchange(request)
-        except UnreachableError as error:
-            learned = error
-            raise
-        else:
-            return answer
-        finally:
-            self._courtesy.note(whom, learned)
-            if self._observe is not None:
-                status = learned.status if isinstance(learned, Answer) else 0
-                self._observe(kind, whom.authority, status, time.perf_counter() - started)
-
-    def _note_limit(self, whom: Whom, answer: Answer, wait: float | None, default: float) -> None:
-        """Whoever asks for the same meanwhile waits too. RFC 6585 4; RFC 9110 15.6.4, where 503 names a time"""
-        if answer.status == 429 or (answer.status == 503 and wait is not None):
-            self._courtesy.limit(whom, answer.status, max(default, wait) if wait is not None else default)
-
-
-def _given_up(whom: Whom, answer: Answer, wait: float | None) -> InconclusiveError:
-    where = quote(whom.authority)
-    if answer.status != 429:
-        return InconclusiveError(Code.REGISTRY_UNAVAILABLE, f"{where} answered {answer.status}{said(answer)}")
-    named = f", retry after {wait:.0f} s" if wait is not None else ""
-    return InconclusiveError(Code.RATE_LIMITED, f"{where} limits our requests (429{named}){said(answer)}")
 
 
 def _location(answer: Answer, url: URL) -> URL:
