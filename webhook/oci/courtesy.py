@@ -44,7 +44,7 @@ class Event(StrEnum):
     WITHHELD = "withheld"  # a request was not made
 
 
-Told = Callable[[Event, str], None]  # of whom: his authority
+CourtesyObserver = Callable[[Event, str], None]  # of whom: his authority
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -86,7 +86,7 @@ class Courtesy:
     """What was learned so far of whom not to ask. `clock` is monotonic, in seconds. For one event loop."""
 
     def __init__(
-        self, *, told: Told = lambda event, authority: None, clock: Callable[[], float] = time.monotonic
+        self, *, told: CourtesyObserver = lambda event, authority: None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._told, self._clock = told, clock
         self._limits: Cache[_Key, _Limit] = Cache(max_entries=KEPT_MAX, clock=clock)

@@ -19,7 +19,7 @@ from webhook.network import Answer, Network
 from webhook.oci import answers, links, manifest, received, reference
 from webhook.oci.authn import CredentialSource, Lent, PrivateCredentials
 from webhook.oci.complaint import codes
-from webhook.oci.courtesy import Shunned, Told
+from webhook.oci.courtesy import CourtesyObserver, Shunned
 from webhook.oci.documents import Document, Documents, Shared
 from webhook.oci.learned import Learned
 from webhook.oci.manifest import Descriptor, Index, Manifest
@@ -56,7 +56,7 @@ class Registry:
         observe: Observer | None = None,
         cache: settings.Cache = settings.NOTHING_KEPT,
         shared: Shared | None = None,
-        told: Told = lambda event, authority: None,
+        told: CourtesyObserver = lambda event, authority: None,
     ) -> None:
         self._limits = limits
         self.manifest_max_bytes = limits.manifest_max_bytes

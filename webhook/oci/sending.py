@@ -17,7 +17,7 @@ from webhook.errors import Code, InconclusiveError, quote
 from webhook.network import CONNECTIONS, Answer, Network, Request, UnreachableError
 from webhook.oci import courtesy
 from webhook.oci.complaint import said
-from webhook.oci.courtesy import Courtesy, Shunned, Told, Whom
+from webhook.oci.courtesy import Courtesy, CourtesyObserver, Shunned, Whom
 from webhook.oci.lanes import Lanes
 
 LIMITED_DEFAULT = 2.0  # seconds, where a 429 names no time
@@ -42,7 +42,9 @@ Observer = Callable[[RequestKind, str, int, float], None]  # kind, host, status 
 class Sender:
     """Not safe for use by more than one event loop. `observe` is called after every request."""
 
-    def __init__(self, *, limits: settings.Registry, network: Network, observe: Observer | None, told: Told) -> None:
+    def __init__(
+        self, *, limits: settings.Registry, network: Network, observe: Observer | None, told: CourtesyObserver
+    ) -> None:
         self._limits, self._observe = limits, observe
         self._client = network.open(connections_per_host=limits.connections_per_host)
         self._courtesy = Courtesy(told=told)

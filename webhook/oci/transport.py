@@ -24,7 +24,7 @@ from webhook.oci import authn, ecr
 from webhook.oci.authn import Credential, CredentialSource, PrivateCredentials
 from webhook.oci.challenge import Challenge
 from webhook.oci.complaint import said
-from webhook.oci.courtesy import Shunned, Told, Whom
+from webhook.oci.courtesy import CourtesyObserver, Shunned, Whom
 from webhook.oci.hosts import Hosts, is_at
 from webhook.oci.reference import Repository
 from webhook.oci.sending import Observer, RequestKind, Sender
@@ -69,7 +69,7 @@ class Transport:
         network: Network,
         credentials: tuple[CredentialSource, ...],
         observe: Observer | None,
-        told: Told = lambda event, authority: None,
+        told: CourtesyObserver = lambda event, authority: None,
     ) -> None:
         self.hosts = Hosts(limits.hosts, network, allowed=limits.allowed)
         self._limits = limits
