@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.cosign import made
-from webhook import judging, settings, workers
+from webhook import judging, settings, wire, workers
 from webhook.errors import Code
 from webhook.evidence.model import Evidence, Signer, Verdict, Wants
 from webhook.judging import Judgement, Question
@@ -70,7 +70,7 @@ async def test_a_worker_finds_what_this_process_would(found: Evidence) -> None:
 async def test_a_worker_asks_by_what_this_question_names_whatever_it_was_told_before(
     monkeypatch: pytest.MonkeyPatch, told_max: int
 ) -> None:
-    monkeypatch.setattr(workers, "TOLD_MAX", told_max)
+    monkeypatch.setattr(wire, "TOLD_MAX", told_max)
     (right, wrong), found = QUESTION.signers, made.bundle()
     orders = [(right, wrong), (wrong,), (right,), (wrong, right), (right, right), ()]
     async with working(workers=1) as working_:

@@ -22,7 +22,7 @@ from webhook.errors import OperatorError
 from webhook.network import Network
 from webhook.oci import docker_config
 from webhook.oci.authn import CredentialSource
-from webhook.oci.courtesy import Told
+from webhook.oci.courtesy import CourtesyObserver
 from webhook.oci.registry import Observer, Registry
 from webhook.sealing import SECRET_MAX_BYTES, Sealer
 from webhook.settings import Settings
@@ -46,7 +46,7 @@ class Observers:
     registry: Observer | None = None
     revocation: Callable[[str, str, float], None] = lambda kind, standing, seconds: None
     key: Callable[[str, str], None] = lambda uri, result: None
-    courtesy: Told = lambda event, authority: None
+    courtesy: CourtesyObserver = lambda event, authority: None
     shared: Callable[[str], None] = lambda result: None
 
 

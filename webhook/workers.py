@@ -18,11 +18,9 @@ import os
 import pickle  # between two processes of one program
 import resource
 import signal
-import struct
 import sys
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, TypeVar
 
 from webhook import judging, logs, settings
@@ -30,7 +28,7 @@ from webhook.errors import Code, CountersignError, InconclusiveError
 from webhook.evidence.model import Evidence, failed
 from webhook.judging import Judgement, Question
 from webhook.settings import Crosscheck
-from webhook.trust.at_hand import Trust
+from webhook.wire import LENGTH, Heard, Reader, Task, Told, Writer
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -39,10 +37,7 @@ NICENESS = 19  # a constant answer's 99th percentile stays twice what it is alon
 READ_PER_SECOND = 8 << 20  # bytes of evidence that a worker gets through, about
 MAX_MEMORY_BYTES = 1 << 30  # of address space; the largest attestation takes some 270 MiB
 START_SECONDS = 30.0  # half of one where nothing else is going on; more with the second implementation
-TOLD_MAX = 1000  # signers, demands and states of trust that a worker remembers, and we with it: then all anew
 STARTED = b"."
-_LENGTH = struct.Struct("!Q")
-_NO_TRUST = Trust()
 _KEPT_ENVIRONMENT = ("PATH", "PYTHONPATH", "LANG", "MALLOC_ARENA_MAX")
 
 
@@ -187,7 +182,7 @@ class _Line:
 
 class _Worker:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process, self._told = process, _Told()
+        self._process, self._told = process, Told()
 
     @property
     def is_alive(self) -> bool:
@@ -204,11 +199,11 @@ class _Worker:
         assert stdin is not None  # both are pipes
         assert stdout is not None
         data = pickle.dumps(self._told.task(evidence, question), pickle.HIGHEST_PROTOCOL)
-        stdin.write(_LENGTH.pack(len(data)))
+        stdin.write(LENGTH.pack(len(data)))
         stdin.write(data)
         await stdin.drain()
-        [length] = _LENGTH.unpack(await stdout.readexactly(_LENGTH.size))
-        judgement: Judgement = _Reader(await stdout.readexactly(length), evidence, question).load()
+        [length] = LENGTH.unpack(await stdout.readexactly(LENGTH.size))
+        judgement: Judgement = Reader(await stdout.readexactly(length), evidence, question).load()
         return judgement
 
     async def end(self) -> None:
@@ -217,91 +212,15 @@ class _Worker:
         await self._process.wait()
 
 
-@dataclass(frozen=True, slots=True)
-class _Task:
-    """One piece of evidence, and what it is asked. Trust, signers and demands are numbers of what a worker was told:
-    they are large, and the same for most evidence. `known` of what it was told before counts on, and is followed by
-    what is `new`."""
-
-    evidence: Evidence
-    question: Question  # without what has a number
-    known: int
-    new: tuple[Any, ...]
-    trust: int
-    signers: tuple[int, ...]
-    demands: tuple[int, ...]
-
-
-class _Told:
-    """What one worker was told, in its order."""
-
-    def __init__(self) -> None:
-        self._kept: list[object] = []  # so that nothing else gets their identity
-        self._numbers: dict[int, int] = {}
-
-    def task(self, evidence: Evidence, question: Question) -> _Task:
-        if len(self._kept) > TOLD_MAX:
-            self._kept.clear()
-            self._numbers.clear()
-        known = len(self._kept)
-        trust = self._number(question.trust)
-        signers, demands = tuple(map(self._number, question.signers)), tuple(map(self._number, question.demands))
-        rest = replace(question, trust=_NO_TRUST, signers=(), demands=())
-        return _Task(evidence, rest, known, tuple(self._kept[known:]), trust, signers, demands)
-
-    def _number(self, one: object) -> int:
-        number = self._numbers.setdefault(id(one), len(self._kept))
-        if number == len(self._kept):
-            self._kept.append(one)
-        return number
-
-
-class _Heard:
-    """The same at the worker's end."""
-
-    def __init__(self) -> None:
-        self._kept: list[Any] = []
-
-    def question(self, task: _Task) -> Question:
-        self._kept[task.known :] = task.new
-        return replace(
-            task.question,
-            trust=self._kept[task.trust],
-            signers=tuple(self._kept[number] for number in task.signers),
-            demands=tuple(self._kept[number] for number in task.demands),
-        )
-
-
-class _Writer(pickle.Pickler):
-    """Writes a judgement without what the asker has: evidence, signers and demands are named by their place."""
-
-    def __init__(self, file: BinaryIO, evidence: Evidence, question: Question) -> None:
-        super().__init__(file, pickle.HIGHEST_PROTOCOL)
-        known = (evidence, *question.signers, *question.demands)
-        self._places = {id(one): place for place, one in enumerate(known)}
-
-    def persistent_id(self, obj: object) -> int | None:
-        return self._places.get(id(obj))
-
-
-class _Reader(pickle.Unpickler):  # of our own process
-    def __init__(self, data: bytes, evidence: Evidence, question: Question) -> None:
-        super().__init__(io.BytesIO(data))
-        self._known = (evidence, *question.signers, *question.demands)
-
-    def persistent_load(self, pid: int) -> object:
-        return self._known[pid]
-
-
 def serve(tasks: BinaryIO, answers: BinaryIO) -> None:
     """Judges what comes in on `tasks` until it ends."""
-    heard = _Heard()
-    while header := tasks.read(_LENGTH.size):
-        [length] = _LENGTH.unpack(header)
-        task: _Task = pickle.loads(tasks.read(length))  # noqa: S301  # of our own process
+    heard = Heard()
+    while header := tasks.read(LENGTH.size):
+        [length] = LENGTH.unpack(header)
+        task: Task = pickle.loads(tasks.read(length))  # noqa: S301  # of our own process
         question, told = heard.question(task), io.BytesIO()
-        _Writer(told, task.evidence, question).dump(judging.judge(task.evidence, question))
-        answers.write(_LENGTH.pack(told.tell()))
+        Writer(told, task.evidence, question).dump(judging.judge(task.evidence, question))
+        answers.write(LENGTH.pack(told.tell()))
         answers.write(told.getbuffer())
         answers.flush()
 

@@ -32,7 +32,7 @@ from tests.private_sigstore.documents import Document, edit
 from tests.private_sigstore.images import Attach, Fields, bundle, signature, under
 from tests.private_sigstore.instance import AT, YEAR, Window, key_of
 from tests.test_runtime import answer, request, running
-from webhook import judging, settings, workers
+from webhook import judging, settings, wire, workers
 from webhook.audit.sinks import Metrics
 from webhook.cosign import crosscheck
 from webhook.errors import Code
@@ -324,7 +324,7 @@ def test_the_server_imports_nothing_that_it_may_never_need() -> None:
 
 @pytest.mark.parametrize("mode", list(Crosscheck))
 def test_a_worker_imports_the_library_only_where_it_is_asked(mode: Crosscheck) -> None:
-    task = pickle.dumps(workers._Told().task(evidence(OURS.keyless_bundle(IMAGE, log="v2")), asked(mode)))
+    task = pickle.dumps(wire.Told().task(evidence(OURS.keyless_bundle(IMAGE, log="v2")), asked(mode)))
     message = struct.pack("!Q", len(task)) + task
     found, out = modules("-X", "importtime", "-m", "webhook.workers", mode.value, stdin=message)
 
