@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.cosign import made
-from webhook import judging, settings, wire, workers
+from webhook import judging, settings, wire
 from webhook.errors import Code
 from webhook.evidence.model import Evidence, Signer, Verdict, Wants
 from webhook.judging import Judgement, Question

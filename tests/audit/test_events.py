@@ -373,7 +373,7 @@ async def test_at_the_end_what_waits_is_written_or_counted(kube: Kube, namespace
         at.tell(denied(namespace))
         begun = time.monotonic()
         await at.sink.close(grace=0.2)
-        assert time.monotonic() - begun < 1
+        assert time.monotonic() - begun < 5
         assert (sum(at.emitted), sum(at.dropped)) == (0, 1)
     await gone.close()
 

@@ -169,7 +169,7 @@ async def test_whoever_hangs_does_not_keep_a_review(aws: AWS, fake: FakeSigner) 
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
             await revocation.status(INQUIRY)
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < 5.0
 
     fake.release()
     assert (await revocation.status(INQUIRY)).standing is Standing.GOOD  # the call that was under way

@@ -306,7 +306,7 @@ async def test_servers_that_never_answer_properly(handler: Handler, make: Callab
         started = time.monotonic()
         status = await found.standing(chain(make(host), CA.certificate))
         assert status.standing is UNKNOWN
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 5
 
 
 async def test_a_look_up_ends_in_time_whatever_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
