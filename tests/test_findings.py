@@ -367,6 +367,30 @@ async def test_who_gives_up_stops_nobody_and_what_comes_late_is_there_for_the_ne
     assert world.asked() == []
 
 
+async def test_who_joins_a_search_that_began_before_the_image_was_signed_is_not_told_what_it_saw(world: World) -> None:
+    cluster = world.cluster
+    cluster.policy()
+    digest = cluster.image("signed in between")
+    seen, gate = asyncio.Event(), asyncio.Event()
+    original = cluster.verifier.registry.fetch_manifest
+
+    async def late(*arguments: Any) -> Any:
+        found = await original(*arguments)
+        seen.set()
+        await gate.wait()
+        return found
+
+    cluster.verifier.registry.fetch_manifest = late  # type: ignore[method-assign, assignment]
+    before = asyncio.create_task(cluster.verify(f"@{digest}"))
+    await seen.wait()
+    cluster.sign(digest, RELEASE)
+    after = [asyncio.create_task(cluster.verify(f"@{digest}")) for _ in range(20)]
+    await asyncio.sleep(0.05)
+    gate.set()
+    assert told(await before) == (Result.DENIED, Code.NO_SIGNATURE)
+    assert {told(decision) for decision in await asyncio.gather(*after)} == {VERIFIED}
+
+
 # --- tags
 
 

@@ -191,12 +191,25 @@ class Examination:
     async def _look(self) -> None:
         searches, key = self._common.searches, self.search_key()
         self.by = "joined" if key in searches else "searched"
-        self._search = searches.join(key, self._begin_search)
-        await self._search.wait()
-        if not (self._search.is_complete or self._search.error or self.is_met(self._search)):
+        search = await self._join(key)
+        if self.by == "joined" and self._is_denied(search):
+            search = await self._join(
+                key
+            )  # the first was begun before this review, perhaps before the image was signed
+        if not (search.is_complete or search.error or self.is_met(search)):
             # Enough for whoever began it, and not by the policies or the clock of this review
             self._search = self._begin_search()
             await self._search.run()
+
+    async def _join(self, key: Hashable) -> Search:
+        """The search for it, which has ended."""
+        self._search = search = self._common.searches.join(key, self._begin_search)
+        await search.wait()
+        return search
+
+    def _is_denied(self, search: Search) -> bool:
+        """All that `search` could look for was found, and it is not enough."""
+        return search.is_complete and not self.is_met(search) and not is_outage(search.so_far())
 
     def _begin_search(self, registry: Registry | None = None) -> Search:
         assert self._digest is not None  # it was resolved
