@@ -45,7 +45,7 @@ from webhook.trust.notary.inquiry import Inquiry, Standing, Status
 
 __all__ = ["Pending", "Verifier"]
 
-DEMANDS_MAX = 10_000
+DEMANDS_MAX = 4_096  # as many as tags
 
 log = logging.getLogger(__name__)
 _Tag = tuple[str, str, Hashable]

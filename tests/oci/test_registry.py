@@ -130,6 +130,20 @@ class TestResolve:
         await registry.resolve(repository, "v1")
         assert [request.method for request in app.seen] == ["HEAD", "GET", "GET"]
 
+    @pytest.mark.parametrize(
+        ("body", "code"),
+        [
+            pytest.param(b"<html>sign in</html>", Code.REGISTRY_VIOLATION, id="a page"),
+            pytest.param(manifest_bytes()[:-9], Code.REGISTRY_VIOLATION, id="cut"),
+            pytest.param(b'{"status": "ok"}', Code.MALFORMED, id="no manifest"),
+        ],
+    )
+    async def test_what_says_200_to_anything_is_no_image(
+        self, body: bytes, code: Code, registry: Registry, repository: Repository, app: HostileRegistry
+    ) -> None:
+        app.rules.append(on("/manifests/", 200, headers=(("content-type", manifest.OCI_MANIFEST),), body=body))
+        assert (await refusal(registry.resolve(repository, "v1"))).code is code
+
     async def test_a_missing_tag_is_not_found_without_a_second_request(
         self, registry: Registry, repository: Repository, app: HostileRegistry
     ) -> None:

@@ -118,8 +118,8 @@ class Registry:
     async def resolve(self, repository: Repository, tag: str) -> Digest:
         """The digest behind `tag` now.
 
-        Raises: RejectedError (`image_not_found`, `registry_violation`, `host_refused`), InconclusiveError (`not_cached`
-        where another registry's image is not there yet).
+        Raises: RejectedError (`image_not_found`, `registry_violation`, `host_refused`), MalformedError (no manifest),
+        InconclusiveError (`not_cached` where another registry's image is not there yet).
         """
         host = reference.matching_host(repository.host)
         if not self._learned.lacks_head(host):
@@ -135,8 +135,10 @@ class Registry:
         answer = await self._ask_manifest(RequestKind.RESOLVE, repository, tag, method="GET")
         if answer.status != 200:
             raise answers.not_found(repository, tag, answer)
-        self._note_read(repository)
         found = self._digest_of(answer, repository, tag)
+        if answers.announced(answer, repository) is None:  # nobody stands by these bytes: a page says 200 to anything
+            await received.parse(answer.body, answers.media_type(answer), found, self._limits.manifest_max_entries)
+        self._note_read(repository)
         self._note_imported(repository, found)
         return found
 
