@@ -21,7 +21,7 @@ import pytest
 from tests.doubles.ports import free_port
 from tests.doubles.registry import FixedResolver, HostileRegistry, listed, on, running
 from tests.doubles.store import USER, ValkeyServer
-from tests.doubles.verifying import NAME, NOW, RELEASE, TRUST, Cluster, signature_tag, told, trusted
+from tests.doubles.verifying import NAME, NOW, RELEASE, STRANGER, TRUST, Cluster, signature_tag, told, trusted
 from tests.private_sigstore import images
 from tests.test_attestation_attacks import BAD, VULN, scan
 from tests.test_findings import KEPT, VERIFIED
@@ -308,6 +308,21 @@ async def test_an_old_list_hides_no_newer_attestation(stage: Stage) -> None:
         demand_newest(cluster)
         stage.write(old)
         assert told(await cluster.verify(f"@{digest}")) == (DENIED, Code.CLAIM_MISMATCH)
+
+
+async def test_what_one_replica_saw_afresh_is_there_for_the_others(stage: Stage) -> None:
+    async with stage.replica() as cluster:
+        digest = cluster.image()
+        cluster.sign(digest, STRANGER)
+        assert (await cluster.verify(f"@{digest}")).result is DENIED
+    cluster.sign(digest, STRANGER, RELEASE)
+    stage.clock.now += FOUND_LIFETIME / 2
+    async with stage.replica() as cluster:
+        assert told(await cluster.verify(f"@{digest}")) == VERIFIED
+    stage.asked()
+    async with stage.replica() as cluster:
+        assert told(await cluster.verify(f"@{digest}")) == VERIFIED
+    assert stage.asked() == []
 
 
 async def test_who_has_even_the_key_gets_nothing_admitted(stage: Stage) -> None:

@@ -76,7 +76,10 @@ class Site:
 async def site(api_server: Server) -> AsyncIterator[Site]:
     namespace = api_server.namespace(f"stored-{next(_numbers)}")
     workers = Workers(settings.Verification(time_limit=60.0))
-    async with stored.opened(api_server, namespace) as world, verifying.opened(NoMatch.ALLOW) as cluster:
+    async with (
+        stored.opened(api_server, namespace) as world,
+        verifying.opened(NoMatch.ALLOW, cache=settings.Cache()) as cluster,
+    ):
         cluster.verifier.trust = lambda: TRUST | world.source.current
         cluster.verifier.means.judge = workers.judge
         try:

@@ -104,6 +104,11 @@ class SharedCache:
         self._observe("miss")
         return await self._load(claim, load)
 
+    async def renew(self, key: str, load: Load) -> Loaded[bytes]:
+        """What `load` brings; it is there for the others, whatever was there before. Raises nothing but what `load`
+        raises."""
+        return await self._load(_Claim(key, self._sealer.name(key)), load)
+
     async def last(self, key: str, max_age: float) -> tuple[bytes, float] | None:
         """What some replica loaded last for `key` at most `max_age` seconds ago, and when; good or not any more.
 

@@ -37,6 +37,9 @@ class Shared(Protocol):
     async def get_or_load(self, key: str, load: Callable[[], Awaitable[Loaded[bytes]]]) -> Loaded[bytes]:
         """The bytes that some replica put there under `key`, or what `load` brings. Raises: what `load` raises."""
 
+    async def renew(self, key: str, load: Callable[[], Awaitable[Loaded[bytes]]]) -> Loaded[bytes]:
+        """What `load` brings, which is there from now on, whatever was there before. Raises: what `load` raises."""
+
     async def last(self, key: str, max_age: float) -> tuple[bytes, float] | None:
         """The bytes that some replica put there last under `key`, and when, by the wall clock."""
 
@@ -112,8 +115,8 @@ class Documents:
         Raises: what `load` raises.
         """
         key = (repository, name)
-        if afresh:
-            return self._own.get(key) or await load()
+        if afresh and (own := self._own.get(key)) is not None:
+            return own
         assert self.shared is not None
 
         async def load_and_note() -> Loaded[bytes]:
@@ -123,7 +126,8 @@ class Documents:
                 return Loaded(document.pack(), NOTHING_LIFETIME)
             return Loaded(document.pack(), FOUND_LIFETIME, stale=self._stale)
 
-        found = await self.shared.get_or_load(_listing(repository, name), load_and_note)
+        share = self.shared.renew if afresh else self.shared.get_or_load
+        found = await share(_listing(repository, name), load_and_note)
         return unpack(found.value) or await load()
 
     async def last(self, repository: Repository, name: str) -> tuple[Document, float] | None:
