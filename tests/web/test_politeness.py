@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from tests.admission import checker
 from tests.doubles.registry import running, stalling
@@ -148,3 +149,42 @@ async def test_who_was_verified_passes_while_his_registry_is_away(tmp_path: Path
             for _ in range(2 * FAILURES):
                 answer = await webhook.ask(review(f"{host}/{shelf.name}@{digest}"))
                 assert answer.allowed is bool(kept)
+
+
+class Slow(MemoryRegistry):
+    """It answers after so many `seconds`."""
+
+    seconds = 0.0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(self.seconds)
+        await super().__call__(scope, receive, send)
+
+
+async def test_a_registry_that_answers_at_the_last_moment(tmp_path: Path) -> None:
+    """Whoever was verified passes, nobody else is kept from his answer, and others do not notice."""
+    stored = Slow()
+    async with running(stored) as host, running(MemoryRegistry()) as empty:
+        shelf = Shelf(host, stored)
+        known, new = shelf.image("known"), shelf.image("new")
+        for digest in (known, new):
+            shelf.sign(digest, RELEASE)
+        entries = tuple(RegistryHost(one, insecure_http=True, loopback=True) for one in (host, empty))
+        configured = Settings(
+            registry=settings.Registry(hosts=entries),
+            trust=settings.Trust(refresh_interval=None),
+            cache=replace(settings.Cache(), findings_lifetime=0.001),
+        )
+        async with serving(tmp_path, configured, key=RELEASE.public_pem) as webhook:
+            pods = [review(f"{host}/{shelf.name}@{digest}") for digest in (known, new)]
+            assert (await webhook.ask(pods[0])).allowed
+            stored.seconds = 9.9
+            started = time.monotonic()
+            asking = [asyncio.create_task(webhook.ask(pod, query="?timeout=10s")) for pod in pods]
+            elsewhere = await webhook.ask(review(f"{empty}/{shelf.name}@{known}"))
+            assert elsewhere.code == 403
+            assert not any(task.done() for task in asking)
+            passed, waiting = await asyncio.gather(*asking)
+            assert time.monotonic() - started < 11  # the API server gives up after 10
+            assert (passed.allowed, waiting.allowed) == (True, False)
+            assert waiting.code in (503, 504)
