@@ -243,8 +243,14 @@ def test_what_takes_a_millisecond_is_for_a_worker(signers: list[Signer], payload
     assert judging.is_costly(replace(made.legacy(), payload=payload), question) is costly
 
 
-async def test_what_a_worker_loads_is_not_for_the_time_of_any_evidence() -> None:
-    async with working(time_limit=1.0) as workers:  # under load it takes longer than that to start
+async def test_what_a_worker_loads_is_not_for_the_time_of_any_evidence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    late = tmp_path / "python"
+    late.write_text(f'#!/bin/sh\nsleep 6\nexec "{sys.executable}" "$@"\n')
+    late.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(late))
+    async with working(time_limit=5.0) as workers:
         judgement = await workers.judge(made.bundle(), QUESTION)
     assert judgement.outcomes[0].verdict is Verdict.VERIFIED
 
